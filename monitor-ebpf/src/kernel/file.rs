@@ -1,0 +1,122 @@
+//! `struct file` and `struct inode`: what a file is, whatever it was called.
+
+use watchkeeper_ebpf::{
+    offsets::ABSENT,
+    record::{Descriptor, File, descriptor, file_flag},
+};
+
+use super::{Address, follow, read_or_zero};
+
+/// include/uapi/linux/magic.h
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// `SB_KERNMOUNT` of include/linux/fs.h: mounted by the kernel for itself.
+const SB_KERNMOUNT: u64 = 1 << 22;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFIFO: u32 = 0o010_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFBLK: u32 = 0o060_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFSOCK: u32 = 0o140_000;
+
+/// Bits of the minor number in the kernel's `dev_t`.
+const MINOR_BITS: u32 = 20;
+/// Documentation/admin-guide/devices.txt: memory devices, of which minor 3 is `/dev/null`.
+const MEM_MAJOR: u32 = 1;
+const NULL_MINOR: u32 = 3;
+/// Virtual consoles, alternate terminals, the ends of pseudo-terminals.
+const TTY_MAJOR: u32 = 4;
+const TTYAUX_MAJOR: u32 = 5;
+const UNIX98_PTY_MAJORS: core::ops::RangeInclusive<u32> = 128..=143;
+
+/// What is known of a file from its inode.
+#[inline(always)]
+pub fn describe(file: Address) -> File {
+    let inode = follow(file, offset!(file_inode));
+    let sb = follow(inode, offset!(inode_sb));
+    File {
+        inode: read_or_zero(inode, offset!(inode_number)),
+        size: read_or_zero(inode, offset!(inode_size)),
+        ctime_s: read_or_zero(inode, offset!(inode_ctime_s)),
+        ctime_ns: read_or_zero(inode, offset!(inode_ctime_ns)),
+        device: read_or_zero(sb, offset!(sb_device)),
+        links: read_or_zero(inode, offset!(inode_links)),
+        mode: read_or_zero::<u16>(inode, offset!(inode_mode)) as u32,
+        uid: read_or_zero(inode, offset!(inode_uid)),
+        flags: storage(inode, sb),
+        filesystem: read_or_zero::<u64>(sb, offset!(sb_magic)) as u32,
+        reserved: 0,
+    }
+}
+
+/// Where its content lies, as bits of [`file_flag`].
+#[inline(always)]
+fn storage(inode: Address, sb: Address) -> u32 {
+    let magic = read_or_zero::<u64>(sb, offset!(sb_magic));
+    if magic == OVERLAYFS_SUPER_MAGIC {
+        if offset!(ovl_inode_upper) == ABSENT || offset!(ovl_inode_vfs) == ABSENT {
+            return file_flag::OVERLAY | file_flag::UPPER_LAYER_UNKNOWN;
+        }
+        let overlay_inode = inode - offset!(ovl_inode_vfs) as u64;
+        return if follow(overlay_inode, offset!(ovl_inode_upper)) == 0 {
+            file_flag::OVERLAY
+        } else {
+            file_flag::OVERLAY | file_flag::UPPER_LAYER
+        };
+    }
+    if magic == TMPFS_MAGIC {
+        return if read_or_zero::<u64>(sb, offset!(sb_flags)) & SB_KERNMOUNT == 0 {
+            file_flag::TMPFS
+        } else {
+            file_flag::TMPFS | file_flag::MEMFD
+        };
+    }
+    0
+}
+
+/// Descriptor `number` of a task.
+#[inline(always)]
+pub fn descriptor(task: Address, number: u32) -> Descriptor {
+    let table = follow(follow(task, offset!(task_files)), offset!(files_fdt));
+    if number >= read_or_zero::<u32>(table, offset!(fdtable_max_fds)) {
+        return Descriptor::default();
+    }
+    let file = follow(follow(table, offset!(fdtable_fd)), number * 8);
+    if file == 0 {
+        return Descriptor::default();
+    }
+    let inode = follow(file, offset!(file_inode));
+    let device = read_or_zero::<u32>(inode, offset!(inode_rdev));
+    Descriptor {
+        inode: read_or_zero(inode, offset!(inode_number)),
+        kind: kind(
+            read_or_zero::<u16>(inode, offset!(inode_mode)) as u32,
+            device,
+        ),
+        device,
+    }
+}
+
+/// What a file of this mode and device is, as one of [`descriptor`](mod@descriptor).
+#[inline(always)]
+fn kind(mode: u32, device: u32) -> u32 {
+    let major = device >> MINOR_BITS;
+    let minor = device & ((1 << MINOR_BITS) - 1);
+    match mode & S_IFMT {
+        S_IFIFO => descriptor::PIPE,
+        S_IFSOCK => descriptor::SOCKET,
+        S_IFREG => descriptor::FILE,
+        S_IFBLK => descriptor::DEVICE,
+        S_IFCHR if major == MEM_MAJOR && minor == NULL_MINOR => descriptor::NULL,
+        S_IFCHR
+            if major == TTY_MAJOR
+                || major == TTYAUX_MAJOR
+                || UNIX98_PTY_MAJORS.contains(&major) =>
+        {
+            descriptor::TTY
+        }
+        S_IFCHR => descriptor::DEVICE,
+        _ => descriptor::OTHER,
+    }
+}

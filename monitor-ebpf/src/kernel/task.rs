@@ -1,0 +1,100 @@
+//! `struct task_struct`: identity, parent, namespaces.
+
+use aya_ebpf::helpers::bpf_get_current_task;
+use watchkeeper_ebpf::record::{Namespaces, ProcessId, flag};
+
+use super::{Address, cred, follow, read_or_zero};
+
+/// `PF_KTHREAD` of include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// The task that runs now.
+#[inline(always)]
+pub fn current() -> Address {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The process that a task is a thread of.
+#[inline(always)]
+pub fn process(task: Address) -> ProcessId {
+    let leader = follow(task, offset!(task_group_leader));
+    ProcessId {
+        start_ns: read_or_zero(leader, offset!(task_start)),
+        pid: tgid(task),
+        reserved: 0,
+    }
+}
+
+/// Id of its process.
+#[inline(always)]
+pub fn tgid(task: Address) -> u32 {
+    read_or_zero(task, offset!(task_tgid))
+}
+
+/// Its own id, as thread.
+#[inline(always)]
+pub fn tid(task: Address) -> u32 {
+    read_or_zero(task, offset!(task_pid))
+}
+
+/// The process it is a child of.
+#[inline(always)]
+pub fn parent(task: Address) -> ProcessId {
+    process(follow(task, offset!(task_real_parent)))
+}
+
+/// Whether it is a thread of the kernel itself.
+#[inline(always)]
+pub fn is_kernel_thread(task: Address) -> bool {
+    read_or_zero::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0
+}
+
+/// The innermost entry of the task's `struct pid`: (number, namespace).
+#[inline(always)]
+fn innermost_pid(task: Address) -> (u32, Address) {
+    let pid = follow(task, offset!(task_thread_pid));
+    // The kernel nests pid namespaces 32 deep (MAX_PID_NS_LEVEL).
+    let level = read_or_zero::<u32>(pid, offset!(pid_level)) & 31;
+    let upid = pid + offset!(pid_numbers) as u64 + (level * offset!(upid_size)) as u64;
+    (
+        read_or_zero(upid, offset!(upid_nr)),
+        follow(upid, offset!(upid_ns)),
+    )
+}
+
+/// Inode numbers of its namespaces.
+#[inline(always)]
+pub fn namespaces(task: Address) -> Namespaces {
+    let nsproxy = follow(task, offset!(task_nsproxy));
+    let (pid_inside, pid_ns) = innermost_pid(task);
+    Namespaces {
+        mnt: read_or_zero(follow(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum)),
+        pid: read_or_zero(pid_ns, offset!(pid_ns_inum)),
+        net: read_or_zero(follow(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum)),
+        uts: read_or_zero(follow(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum)),
+        ipc: read_or_zero(follow(nsproxy, offset!(nsproxy_ipc)), offset!(ipc_ns_inum)),
+        cgroup: read_or_zero(
+            follow(nsproxy, offset!(nsproxy_cgroup)),
+            offset!(cgroup_ns_inum),
+        ),
+        user: cred::user_namespace(task),
+        pid_inside,
+    }
+}
+
+/// Which of the host's namespaces it is in, as bits of [`flag`].
+#[inline(always)]
+pub fn host_namespaces(namespaces: &Namespaces) -> u32 {
+    let mut flags = 0;
+    if namespaces.mnt == setting!(host_mnt_ns) {
+        flags |= flag::HOST_MNT_NS;
+    }
+    if namespaces.pid == setting!(host_pid_ns) {
+        flags |= flag::HOST_PID_NS;
+    }
+    if namespaces.net == setting!(host_net_ns) {
+        flags |= flag::HOST_NET_NS;
+    }
+    flags
+}

@@ -1,0 +1,24 @@
+//! The eBPF programs. Each sensor is one program on one tracepoint, and loads or fails alone.
+//!
+//! Every path through a program is: whose cgroup is it, is that cgroup ignored, collect into a scratch
+//! buffer, submit. What could not be submitted is counted.
+
+#![no_std]
+#![no_main]
+
+#[macro_use]
+mod kernel;
+mod maps;
+mod output;
+mod sensors;
+
+/// The kernel lets only programs under a GPL-compatible licence call the helpers that read its memory.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// A reachable panic leaves a loop without an exit, which the verifier refuses: none can reach a node.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,64 @@
+//! Compiles the protobuf definitions (without protoc) and the eBPF object (with bpf-linker).
+
+use std::{env, fs, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use prost::Message as _;
+
+const PROTO_ROOT: &str = "../proto";
+const PROTO_FILES: [&str; 6] = [
+    "watchkeeper/v1/alert.proto",
+    "watchkeeper/v1/container.proto",
+    "watchkeeper/v1/event.proto",
+    "watchkeeper/v1/node.proto",
+    "watchkeeper/v1/process.proto",
+    "runtime/v1/runtime.proto",
+];
+
+fn main() -> anyhow::Result<()> {
+    compile_protos()?;
+    compile_ebpf()
+}
+
+/// Generates messages, clients and servers, and keeps the descriptors for reflection and JSON.
+fn compile_protos() -> anyhow::Result<()> {
+    println!("cargo:rerun-if-changed={PROTO_ROOT}");
+    let descriptors =
+        protox::compile(PROTO_FILES, [PROTO_ROOT]).context("compiling the protobuf definitions")?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())
+        .context("writing the protobuf descriptors")?;
+    tonic_prost_build::configure()
+        .compile_fds(descriptors)
+        .context("generating code from the protobuf definitions")
+}
+
+/// Builds the programs in `monitor-ebpf` for the BPF target.
+fn compile_ebpf() -> anyhow::Result<()> {
+    println!("cargo:rerun-if-env-changed=PATH");
+    let linker = "bpf-linker";
+    let found = env::var_os("PATH").is_some_and(|path| {
+        env::split_paths(&path).any(|directory| directory.join(linker).is_file())
+    });
+    if !found {
+        bail!(
+            "building the eBPF object: {linker} is not on PATH; build with `cargo xtask build`, which \
+             installs it and finds it again"
+        );
+    }
+    // SAFETY: a build script is a process of its own, and has one thread here.
+    unsafe {
+        // The standard library is built for the BPF target, which only an unstable option of cargo can do;
+        // aya-ebpf needs an unstable feature of the language, so naming this crate alone is not enough.
+        env::set_var("RUSTC_BOOTSTRAP", "1");
+    }
+    aya_build::build_ebpf(
+        [aya_build::Package {
+            name: "watchkeeper-ebpf",
+            root_dir: "../monitor-ebpf",
+            features: &["kernel"],
+            ..Default::default()
+        }],
+        aya_build::Toolchain::Custom("stable"),
+    )
+}

@@ -1,0 +1,286 @@
+//! The agent: puts the parts together, runs until it is told to stop, and leaves nothing behind.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+    time::SystemTime,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fd::OwnedFd,
+    fs::{FlockOperation, flock},
+    process::{Resource, Rlimit, getpid, setrlimit},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use watchkeeper_ebpf::offsets::Sensor;
+
+use crate::{
+    container::{
+        cri,
+        metadata::{self, Connection, Resolver},
+        registry::Registry,
+    },
+    detect::{alert::Alert, detector::Detector},
+    engine::{Engine, Figures, Maps, Parts},
+    event::Event,
+    kernel::{
+        loader::{Kernel, Options, SensorState},
+        rings::Rings,
+    },
+    policy::catalogue::Catalogue,
+    serve::{convert::Context, server::Socket, services::Sources},
+    store::recent::Recent,
+};
+
+/// Name of the socket in the state directory.
+pub const SOCKET: &str = "watchkeeper.sock";
+
+/// Recent events that are kept, and about how many bytes of them.
+const EVENTS: (usize, usize) = (65_536, 24 << 20);
+/// Recent alerts likewise.
+const ALERTS: (usize, usize) = (4_096, 8 << 20);
+
+/// How the agent is to run.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Everything it writes is in here.
+    pub state_dir: PathBuf,
+    /// The container runtime.
+    pub cri_socket: cri::Socket,
+    /// The operator's policies.
+    pub policy_dir: Option<PathBuf>,
+    /// Bytes of the ring for telemetry.
+    pub telemetry_bytes: u32,
+    /// Bytes of the ring for what must arrive.
+    pub critical_bytes: u32,
+    /// Cgroups whose subtree is left out.
+    pub ignored_cgroups: Vec<String>,
+    /// Sensors that are not wanted.
+    pub disabled_sensors: Vec<Sensor>,
+    /// Name of this node; the host's name when empty.
+    pub node_name: Option<String>,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. `on_ready` is called when everything is attached, with what the services
+/// answer from.
+///
+/// # Errors
+/// When it can't start, or a part of it fails.
+pub fn run(
+    configuration: Configuration,
+    on_ready: impl FnOnce(&Sources) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "starting the agent: it must run as root, to load eBPF programs and to read every process; use sudo"
+        );
+    }
+    let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
+    let state = StateDirectory::open(&configuration.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .context("starting the asynchronous runtime")?;
+    let _entered = runtime.enter();
+    let socket = Socket::listen(&state.path.join(SOCKET))?;
+    // Signals are taken from here on, so that whatever is attached below is detached again.
+    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
+
+    // Before 5.11 maps count against this limit; where it can't be raised, loading says what is wrong.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+    let kernel = Kernel::load(&Options {
+        telemetry_bytes: configuration.telemetry_bytes,
+        critical_bytes: configuration.critical_bytes,
+        disabled: configuration.disabled_sensors.clone(),
+    })?;
+    for status in &kernel.sensors {
+        if status.state == SensorState::Failed {
+            let name = crate::kernel::loader::name(status.sensor);
+            tracing::warn!("sensor {name} is not active: {}", status.reason);
+        }
+    }
+
+    let events = Arc::new(Recent::<Event>::new(EVENTS.0, EVENTS.1));
+    let alerts = Arc::new(Recent::<Alert>::new(ALERTS.0, ALERTS.1));
+    let registry = Registry::new(configuration.ignored_cgroups);
+    let connection = Arc::new(RwLock::new(Connection::default()));
+    let figures = Arc::new(Figures::default());
+    let sources = Sources {
+        context: context(configuration.node_name)?,
+        events: Arc::clone(&events),
+        alerts: Arc::clone(&alerts),
+        containers: registry.listing(),
+        connection: Arc::clone(&connection),
+        figures: Arc::clone(&figures),
+        sensors: kernel.sensors.clone(),
+        hierarchy: kernel.hierarchy.name().to_owned(),
+        started: SystemTime::now(),
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+    };
+
+    let (questions, asked) = mpsc::channel(metadata::QUEUE);
+    let resolver = Resolver::new(configuration.cri_socket, connection, {
+        let (events, alerts) = (Arc::clone(&events), Arc::clone(&alerts));
+        move |container| {
+            events.amend(Arc::clone(container));
+            alerts.amend(Arc::clone(container));
+        }
+    });
+    runtime.spawn(resolver.run(asked));
+
+    let Kernel {
+        programs,
+        telemetry,
+        critical,
+        cgroups,
+        losses,
+        hierarchy,
+        host,
+        ..
+    } = kernel;
+    let engine = Engine::new(Parts {
+        maps: Maps { cgroups, losses },
+        hierarchy,
+        host,
+        registry,
+        questions,
+        events,
+        detector: Detector::start(catalogue, alerts).context("starting the detection thread")?,
+        figures,
+    })
+    .context("taking in the processes and cgroups that are there already")?;
+    let stop: OwnedFd =
+        eventfd(0, EventfdFlags::CLOEXEC).context("making the descriptor that stops the engine")?;
+    let rings = Rings::new(
+        telemetry,
+        critical,
+        stop.try_clone()
+            .context("making the descriptor that stops the engine")?,
+    );
+    let (ended, engine_ended) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            let result = engine.run(rings);
+            // The other side is gone when the agent stops anyway.
+            let _ = ended.send(());
+            result
+        })
+        .context("starting the engine thread")?;
+
+    on_ready(&sources)?;
+    let (stop_server, server_stopped) = oneshot::channel::<()>();
+    let mut server = runtime.spawn(socket.serve(sources, async {
+        let _ = server_stopped.await;
+    }));
+    let stopped_by = runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("SIGINT"),
+            _ = engine_ended => Err(anyhow::anyhow!("the engine stopped by itself")),
+            result = &mut server => Err(match result {
+                Ok(Ok(())) => anyhow::anyhow!("the server stopped by itself"),
+                Ok(Err(error)) => error.into(),
+                Err(error) => error.into(),
+            }),
+        }
+    });
+    tracing::info!(
+        "stopping: {}",
+        stopped_by.as_ref().map_or("a part failed", |signal| signal)
+    );
+    // Detach first: nothing is reported from here on.
+    drop(programs);
+    rustix::io::write(&stop, &1u64.to_ne_bytes()).context("stopping the engine")?;
+    let engine_result = thread.join();
+    let _ = stop_server.send(());
+    if !server.is_finished() {
+        // The socket is removed with the server.
+        let _ = runtime.block_on(server);
+    }
+    stopped_by?;
+    match engine_result {
+        Ok(result) => result.context("reading the rings of the kernel side"),
+        Err(_) => bail!("the engine thread panicked"),
+    }
+}
+
+/// The state directory, locked for this process.
+#[derive(Debug)]
+struct StateDirectory {
+    path: PathBuf,
+    /// Holds the lock; there is no lock file that could be left behind.
+    _lock: File,
+}
+
+impl StateDirectory {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| {
+                format!(
+                    "creating the state directory {}; name another with --state-dir",
+                    path.display()
+                )
+            })?;
+        let lock = File::open(path)
+            .with_context(|| format!("opening the state directory {}", path.display()))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                path: path.to_path_buf(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+                "starting the agent: another one is running with the state directory {}; stop it, or use another \
+                 --state-dir",
+                path.display()
+            ),
+            Err(error) => Err(io::Error::from(error))
+                .with_context(|| format!("locking the state directory {}", path.display())),
+        }
+    }
+}
+
+/// What is common to all messages.
+fn context(node_name: Option<String>) -> anyhow::Result<Context> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("reading the boot id from /proc/sys/kernel/random/boot_id")?
+        .trim()
+        .replace('-', "");
+    let node = node_name.unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    });
+    let started = crate::process::clock::since_boot();
+    Ok(Context {
+        node,
+        run: format!(
+            "{}-{}-{started}",
+            boot_id.get(..8).unwrap_or(&boot_id),
+            getpid()
+        ),
+        boot_id,
+    })
+}

@@ -1,0 +1,180 @@
+//! `watchkeeper agent`
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use clap::{Args, builder::PossibleValue};
+use tracing_subscriber::EnvFilter;
+use watchkeeper_ebpf::offsets::Sensor;
+
+use super::show;
+use crate::{
+    agent::{self, Configuration, SOCKET},
+    container::cri::Socket,
+    kernel::loader,
+    serve::services::Sources,
+    store::recent::Item,
+};
+
+/// Where the agent keeps its state when nothing else is said.
+pub(super) const DEFAULT_STATE_DIR: &str = "/run/watchkeeper";
+
+/// Watches this node: loads the eBPF programs, and serves events and alerts until it is stopped
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    watchkeeper agent\n  \
+    watchkeeper agent --print-alerts --cri-socket /run/crio/crio.sock\n  \
+    watchkeeper agent --policy-dir /etc/watchkeeper/policies --ignore-cgroup /system.slice/backup.service")]
+pub(super) struct Arguments {
+    /// Directory for everything it writes, the socket included; made if missing
+    #[arg(long, value_name = "DIR", env = "WATCHKEEPER_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+
+    /// Socket of the container runtime, for the names of pods, containers and images; `auto` takes the first usual one
+    #[arg(long, value_name = "PATH|auto|none", default_value = "auto", value_parser = cri_socket)]
+    cri_socket: Socket,
+
+    /// Directory with policy files (*.yaml) that change built-in rules
+    #[arg(long, value_name = "DIR")]
+    policy_dir: Option<PathBuf>,
+
+    /// Name of this node in events and alerts [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "WATCHKEEPER_NODE_NAME")]
+    node_name: Option<String>,
+
+    /// Print alerts on standard output as they happen
+    #[arg(long)]
+    print_alerts: bool,
+
+    /// Report nothing from this cgroup of the host and those below it (path from the hierarchy's root); containers
+    /// are reported all the same
+    #[arg(long, value_name = "PATH", value_parser = cgroup_path)]
+    ignore_cgroup: Vec<String>,
+
+    /// Do without this sensor
+    #[arg(long, value_name = "NAME", value_parser = sensors())]
+    disable_sensor: Vec<String>,
+
+    /// Size of the ring buffer for events, in KiB: a power of two
+    #[arg(long, value_name = "KIB", default_value = "4096", value_parser = ring_size)]
+    ring_size: u32,
+}
+
+pub(super) fn cri_socket(text: &str) -> Result<Socket, String> {
+    match text {
+        "auto" => Ok(Socket::Auto),
+        "none" => Ok(Socket::None),
+        path if path.starts_with('/') => Ok(Socket::Path(PathBuf::from(path))),
+        _ => Err("give an absolute path, `auto` or `none`".to_owned()),
+    }
+}
+
+fn cgroup_path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    if path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err("give a path below the root, such as /system.slice/backup.service".to_owned())
+    }
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    let kib: u32 = text
+        .parse()
+        .map_err(|_| "give a number of KiB".to_owned())?;
+    if kib.is_power_of_two() && (64..=1 << 20).contains(&kib) {
+        Ok(kib * 1_024)
+    } else {
+        Err("give a power of two from 64 to 1048576".to_owned())
+    }
+}
+
+fn sensors() -> impl clap::builder::TypedValueParser<Value = String> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    PossibleValuesParser::new(
+        Sensor::ALL
+            .into_iter()
+            .map(|sensor| PossibleValue::new(loader::name(sensor))),
+    )
+    .map(|name| name)
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_env_var("WATCHKEEPER_LOG")
+                .try_from_env()
+                .unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    let print_alerts = arguments.print_alerts;
+    let socket = arguments.state_dir.join(SOCKET);
+    let configuration = Configuration {
+        state_dir: arguments.state_dir,
+        cri_socket: arguments.cri_socket,
+        policy_dir: arguments.policy_dir,
+        telemetry_bytes: arguments.ring_size,
+        critical_bytes: 1 << 20,
+        ignored_cgroups: arguments.ignore_cgroup,
+        disabled_sensors: Sensor::ALL
+            .into_iter()
+            .filter(|sensor| {
+                arguments
+                    .disable_sensor
+                    .iter()
+                    .any(|name| name == loader::name(*sensor))
+            })
+            .collect(),
+        node_name: arguments.node_name,
+    };
+    agent::run(configuration, |sources| {
+        if print_alerts {
+            print_as_they_happen(sources);
+        }
+        let active = sources
+            .sensors
+            .iter()
+            .filter(|status| status.state == loader::SensorState::Active)
+            .count();
+        tracing::info!(
+            "ready: {active} of {} sensors active, {} containers, listening on {}",
+            sources.sensors.len(),
+            sources.containers.all().len(),
+            socket.display()
+        );
+        Ok(())
+    })
+}
+
+/// Prints each new alert. A full standard output holds up nothing but this.
+fn print_as_they_happen(sources: &Sources) {
+    let (alerts, context) = (Arc::clone(&sources.alerts), sources.context.clone());
+    tokio::spawn(async move {
+        let mut news = alerts.subscribe();
+        let mut after = 0;
+        loop {
+            let batch = alerts.after(after, 64);
+            let empty = batch.items.is_empty();
+            for (number, item) in batch.items {
+                after = number;
+                if let Item::Value(alert) = item {
+                    let text = show::alert(&context.alert(number, &alert));
+                    let printed = tokio::task::spawn_blocking(move || show::print(&text)).await;
+                    if !matches!(printed, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+            }
+            if empty && news.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}

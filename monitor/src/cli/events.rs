@@ -1,0 +1,162 @@
+//! `watchkeeper events`
+
+use clap::{Args, ValueEnum};
+use prost_types::Timestamp;
+
+use super::{
+    client::{self, Connection, Output},
+    json, show,
+};
+use crate::proto::v1::{self, events_client::EventsClient, events_watch_response::Item};
+
+/// Shows what processes did: the events that the agent still has, and with --follow those to come
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    watchkeeper events --kind exec --since 15m\n  \
+    watchkeeper events --follow --pod shop/web-1\n  \
+    watchkeeper events --containers -o json | jq .process.argv")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Only this kind; may be given more than once
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<Kind>,
+}
+
+/// Which part of a stream to show, and how: the same for events and alerts.
+#[derive(Args)]
+pub(super) struct Selection {
+    #[command(flatten)]
+    pub(super) filter: Filter,
+
+    /// Nothing older: how long ago (90s, 15m, 1h, 2d) or a time (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = client::moment, allow_hyphen_values = true)]
+    pub(super) since: Option<Timestamp>,
+
+    /// Nothing newer, likewise
+    #[arg(long, value_name = "TIME", value_parser = client::moment, allow_hyphen_values = true)]
+    pub(super) until: Option<Timestamp>,
+
+    /// Go on after the one with this cursor
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) cursor: Option<String>,
+
+    /// At most this many from the past, the newest; 0 for all
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(super) limit: u32,
+
+    /// Go on with those to come
+    #[arg(long, short)]
+    pub(super) follow: bool,
+
+    /// How to print them
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub(super) output: Output,
+}
+
+/// Where something happened.
+#[derive(Args)]
+pub(super) struct Filter {
+    /// Only this pod; may be given more than once
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pod: Vec<String>,
+
+    /// Only pods of this namespace; may be given more than once
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+
+    /// Only this container, by name or the beginning of its id; may be given more than once
+    #[arg(long, value_name = "NAME|ID")]
+    container: Vec<String>,
+
+    /// Only what happened in containers
+    #[arg(long)]
+    containers: bool,
+}
+
+impl From<Filter> for v1::Filter {
+    fn from(filter: Filter) -> Self {
+        Self {
+            pods: filter.pod,
+            namespaces: filter.namespace,
+            containers: filter.container,
+            containers_only: filter.containers,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Fork,
+    Exec,
+    Exit,
+    CgroupCreated,
+    CgroupRemoved,
+    CgroupAttach,
+    Loss,
+}
+
+impl From<Kind> for v1::EventKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Fork => Self::Fork,
+            Kind::Exec => Self::Exec,
+            Kind::Exit => Self::Exit,
+            Kind::CgroupCreated => Self::CgroupCreated,
+            Kind::CgroupRemoved => Self::CgroupRemoved,
+            Kind::CgroupAttach => Self::CgroupAttach,
+            Kind::Loss => Self::Loss,
+        }
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    client::block_on(async {
+        let channel = arguments.connection.connect().await?;
+        let selection = arguments.selection;
+        let output = selection.output;
+        let failed = client::refused("reading events");
+        let mut stream = EventsClient::new(channel)
+            .watch(v1::EventsWatchRequest {
+                kinds: arguments
+                    .kind
+                    .into_iter()
+                    .map(|kind| v1::EventKind::from(kind).into())
+                    .collect(),
+                since: selection.since,
+                until: selection.until,
+                cursor: selection.cursor.unwrap_or_default(),
+                limit: selection.limit,
+                follow: selection.follow,
+                filter: Some(selection.filter.into()),
+            })
+            .await
+            .map_err(&failed)?
+            .into_inner();
+        let mut shown = 0_u64;
+        while let Some(message) = stream.message().await.map_err(&failed)? {
+            match message.item {
+                Some(Item::Event(event)) if output == Output::Json => {
+                    json::print("Event", &event)?;
+                }
+                Some(Item::Event(event)) => {
+                    if shown == 0 {
+                        show::print(&show::event_heading())?;
+                    }
+                    show::print(&show::event(&event))?;
+                }
+                Some(Item::Lost(lost)) => show::lost(&lost),
+                Some(Item::Amended(_) | Item::Heartbeat(_)) | None => continue,
+            }
+            shown += 1;
+        }
+        if shown == 0 && output == Output::Table {
+            eprintln!("no events");
+        }
+        Ok(())
+    })
+}

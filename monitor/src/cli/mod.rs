@@ -1,0 +1,160 @@
+//! The command line. One file per subcommand; this one knows them all, and how an error is shown.
+
+mod agent;
+mod alerts;
+mod client;
+mod containers;
+mod doctor;
+mod events;
+mod json;
+mod show;
+mod status;
+mod terminal;
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Exit code when a command could not do what it was asked.
+const FAILURE: u8 = 1;
+
+#[derive(Parser)]
+#[command(
+    name = "watchkeeper",
+    version,
+    about = "Runtime security of the containers on this node",
+    after_help = "Examples:\n  \
+        watchkeeper doctor                         does it work on this kernel?\n  \
+        watchkeeper agent                          watch this node (as root)\n  \
+        watchkeeper alerts --follow                alerts as they happen\n  \
+        watchkeeper events --kind exec --pod shop/web-1 -o json"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Agent(agent::Arguments),
+    Alerts(alerts::Arguments),
+    Events(events::Arguments),
+    Containers(containers::Arguments),
+    Status(status::Arguments),
+    Doctor(doctor::Arguments),
+    /// Prints a completion script for a shell
+    #[command(
+        after_help = "Example:\n  watchkeeper completions bash > /etc/bash_completion.d/watchkeeper"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let result = match arguments.command {
+        Command::Agent(arguments) => agent::run(arguments),
+        Command::Alerts(arguments) => alerts::run(arguments),
+        Command::Events(arguments) => events::run(arguments),
+        Command::Containers(arguments) => containers::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Doctor(arguments) => match doctor::run(&arguments) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::from(FAILURE),
+            Err(error) => Err(error),
+        },
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "watchkeeper",
+                &mut io::stdout(),
+            );
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has had enough: `watchkeeper events | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("watchkeeper: {}", one_line(&error));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Shows help and version as they are, and a mistake in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if asked_for || io::stderr().is_terminal() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("the command line can't be read");
+    let tip = lines.find(|line| line.starts_with("tip:")).unwrap_or("");
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    eprintln!(
+        "watchkeeper: {first}{}{tip} (see --help)",
+        if tip.is_empty() { "" } else { "; " }
+    );
+    ExitCode::from(2)
+}
+
+/// An error with its causes in one line, without what a terminal would act on.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+    }
+    terminal::clean(&line).into_owned()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_told_once_and_in_one_line() {
+        let error = anyhow::anyhow!("disk is full\x1b[2J")
+            .context("writing x: disk is full\x1b[2J")
+            .context("saving");
+        assert_eq!(one_line(&error), "saving: writing x: disk is full\\x1b[2J");
+    }
+}

@@ -1,0 +1,314 @@
+//! Events, alerts and their parts as text for people.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+use prost_types::Timestamp;
+
+use super::terminal::{Style, clean, command_line, styled};
+use crate::proto::v1::{self, event::Detail};
+
+/// Characters of a command line that are shown.
+const ARGUMENTS_SHOWN: usize = 160;
+/// Digits of a container id that are shown.
+const ID_DIGITS: usize = 12;
+
+/// Prints, and flushes: whoever follows a stream through a pipe sees each line at once.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Says on standard error that something is missing.
+pub(super) fn lost(lost: &v1::Lost) {
+    let count = match lost.count {
+        0 => String::new(),
+        count => format!("{count} "),
+    };
+    eprintln!("watchkeeper: {count}lost here: {}", clean(&lost.reason));
+}
+
+/// A time in UTC, to the millisecond.
+pub(super) fn time(time: Option<&Timestamp>) -> String {
+    match time {
+        Some(time) => {
+            let millisecond = Timestamp {
+                seconds: time.seconds,
+                nanos: time.nanos / 1_000_000 * 1_000_000,
+            };
+            let text = millisecond.to_string();
+            let text = text.strip_suffix('Z').unwrap_or(&text);
+            match text.split_once('.') {
+                Some((seconds, fraction)) => format!("{seconds}.{fraction:0<3}Z"),
+                None => format!("{text}.000Z"),
+            }
+        }
+        None => "-".to_owned(),
+    }
+}
+
+/// The first digits of a container id.
+pub(super) fn short_id(id: &str) -> &str {
+    id.get(..ID_DIGITS).unwrap_or(id)
+}
+
+/// A runtime's name.
+pub(super) fn runtime(runtime: v1::Runtime) -> &'static str {
+    match runtime {
+        v1::Runtime::Unspecified => "unknown",
+        v1::Runtime::Containerd => "containerd",
+        v1::Runtime::Crio => "cri-o",
+        v1::Runtime::Docker => "docker",
+        v1::Runtime::Podman => "podman",
+        v1::Runtime::Buildah => "buildah",
+    }
+}
+
+/// A pod as NAMESPACE/NAME, or its uid as far as that is all there is.
+pub(super) fn pod(pod: Option<&v1::Pod>) -> String {
+    match pod {
+        Some(pod) if !pod.name.is_empty() => {
+            clean(&format!("{}/{}", pod.namespace, pod.name)).into_owned()
+        }
+        Some(pod) => clean(&format!("uid {}", pod.uid)).into_owned(),
+        None => String::new(),
+    }
+}
+
+/// Where something happened, in a word.
+fn place(location: v1::Location, container: Option<&v1::Container>) -> String {
+    match (location, container) {
+        (v1::Location::Container, Some(container)) => {
+            let pod = pod(container.pod.as_ref());
+            let name = if container.name.is_empty() {
+                short_id(&container.id)
+            } else {
+                &container.name
+            };
+            if pod.is_empty() {
+                clean(name).into_owned()
+            } else {
+                format!("{pod}/{}", clean(name))
+            }
+        }
+        (v1::Location::Host, _) => "host".to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// The heading over events.
+pub(super) fn event_heading() -> String {
+    let heading = format!(
+        "{:<25} {:<14} {:<32} {:>8}  WHAT",
+        "TIME", "KIND", "WHERE", "PID"
+    );
+    format!("{}\n", styled(&heading, Style::Bold))
+}
+
+/// One event in a line.
+pub(super) fn event(event: &v1::Event) -> String {
+    let process = event.process.clone().unwrap_or_default();
+    let kind = match event.kind() {
+        v1::EventKind::Unspecified => "?",
+        v1::EventKind::Fork => "fork",
+        v1::EventKind::Exec => "exec",
+        v1::EventKind::Exit => "exit",
+        v1::EventKind::CgroupCreated => "cgroup-created",
+        v1::EventKind::CgroupRemoved => "cgroup-removed",
+        v1::EventKind::CgroupAttach => "cgroup-attach",
+        v1::EventKind::Loss => "loss",
+    };
+    let what = match &event.detail {
+        None => program(&process),
+        Some(Detail::Fork(fork)) => format!("{} creates {}", clean(&process.exe), fork.child_pid),
+        Some(Detail::Exit(exit)) => match (exit.signal, exit.code) {
+            (Some(signal), _) => format!("{} killed by signal {signal}", clean(&process.exe)),
+            (None, code) => format!(
+                "{} ends with code {}",
+                clean(&process.exe),
+                code.unwrap_or(0)
+            ),
+        },
+        Some(Detail::Cgroup(cgroup)) => clean(&cgroup.path).into_owned(),
+        Some(Detail::CgroupAttach(attach)) => {
+            format!("moves {} to {}", attach.pid, clean(&attach.path))
+        }
+        Some(Detail::Loss(loss)) => {
+            format!("{} {} records: {}", loss.count, loss.class, loss.reason)
+        }
+    };
+    format!(
+        "{:<25} {kind:<14} {:<32} {:>8}  {what}\n",
+        time(event.time.as_ref()),
+        place(event.location(), event.container.as_ref()),
+        process.pid,
+    )
+}
+
+/// Executable and arguments; the executable only where the arguments don't name it.
+fn program(process: &v1::Process) -> String {
+    let line = command_line(&process.argv, ARGUMENTS_SHOWN);
+    if process.argv.first() == Some(&process.exe) {
+        line
+    } else {
+        format!("{}  [{line}]", clean(&process.exe))
+    }
+}
+
+/// One alert, in a few lines.
+pub(super) fn alert(alert: &v1::Alert) -> String {
+    let (severity, style) = match alert.severity() {
+        v1::Severity::Unspecified => ("UNKNOWN", Style::Warning),
+        v1::Severity::Informational => ("INFO", Style::Dim),
+        v1::Severity::Low => ("LOW", Style::Dim),
+        v1::Severity::Medium => ("MEDIUM", Style::Warning),
+        v1::Severity::High => ("HIGH", Style::Bad),
+        v1::Severity::Critical => ("CRITICAL", Style::Bad),
+    };
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "{} {} {} {}",
+        time(alert.first_seen.as_ref()),
+        styled(severity, style),
+        styled(&alert.rule_id, Style::Bold),
+        clean(&alert.title)
+    );
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "    {name:<11}{value}");
+        }
+    };
+    line("what", &clean(&alert.message));
+    if let Some(container) = &alert.container {
+        line("pod", &pod(container.pod.as_ref()));
+        line(
+            "container",
+            &clean(&format!(
+                "{} {} ({})",
+                container.name,
+                short_id(&container.id),
+                runtime(container.runtime())
+            ))
+            .trim_start()
+            .to_owned(),
+        );
+        line(
+            "image",
+            &clean(format!("{} {}", container.image, container.image_digest).trim()),
+        );
+        line("names", &clean(&container.metadata_reason));
+    }
+    if let Some(process) = &alert.process {
+        let user = process
+            .credentials
+            .as_ref()
+            .map_or(0, |credentials| credentials.euid);
+        line(
+            "process",
+            &format!(
+                "pid {} uid {user}{}: {}",
+                process.pid,
+                if process.tty.is_empty() {
+                    String::new()
+                } else {
+                    format!(" on {}", clean(&process.tty))
+                },
+                program(process)
+            ),
+        );
+    }
+    let ancestors: Vec<String> = alert
+        .ancestors
+        .iter()
+        .map(|process| format!("{} ({})", clean(&process.exe), process.pid))
+        .collect();
+    line("started by", &ancestors.join(" < "));
+    let techniques: Vec<String> = alert
+        .attack
+        .iter()
+        .map(|attack| format!("{} {}", attack.technique_id, attack.technique))
+        .collect();
+    line("ATT&CK", &techniques.join(", "));
+    if alert.count > 1 {
+        line(
+            "repeated",
+            &format!(
+                "{} times, last {}",
+                alert.count,
+                time(alert.last_seen.as_ref())
+            ),
+        );
+    }
+    line("id", &alert.id);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds() {
+        let at = |nanos| {
+            time(Some(&Timestamp {
+                seconds: 1_769_860_800,
+                nanos,
+            }))
+        };
+        assert_eq!(at(0), "2026-01-31T12:00:00.000Z");
+        assert_eq!(at(5_999_999), "2026-01-31T12:00:00.005Z");
+        assert_eq!(at(120_000_000), "2026-01-31T12:00:00.120Z");
+        assert_eq!(time(None), "-");
+    }
+
+    #[test]
+    fn nothing_from_a_container_reaches_the_terminal_as_it_is() {
+        let hostile = "\x1b[2J\x07".to_owned();
+        let process = v1::Process {
+            exe: hostile.clone(),
+            argv: vec![hostile.clone()],
+            tty: hostile.clone(),
+            ..v1::Process::default()
+        };
+        let container = v1::Container {
+            name: hostile.clone(),
+            id: hostile.clone(),
+            image: hostile.clone(),
+            image_digest: hostile.clone(),
+            metadata_reason: hostile.clone(),
+            pod: Some(v1::Pod {
+                name: hostile.clone(),
+                namespace: hostile.clone(),
+                ..v1::Pod::default()
+            }),
+            ..v1::Container::default()
+        };
+        let as_alert = alert(&v1::Alert {
+            message: hostile.clone(),
+            title: hostile.clone(),
+            process: Some(process.clone()),
+            ancestors: vec![process.clone()],
+            container: Some(container.clone()),
+            ..v1::Alert::default()
+        });
+        let as_event = event(&v1::Event {
+            process: Some(process),
+            location: v1::Location::Container.into(),
+            container: Some(container),
+            ..v1::Event::default()
+        });
+        for text in [as_alert, as_event] {
+            assert!(
+                !text
+                    .chars()
+                    .any(|character| character.is_control() && character != '\n'),
+                "{text:?}"
+            );
+        }
+    }
+}

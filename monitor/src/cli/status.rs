@@ -1,0 +1,119 @@
+//! `watchkeeper status`
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::{
+    client::{self, Connection, Output},
+    json, show,
+    terminal::{Style, clean, styled},
+};
+use crate::proto::v1::{self, node_client::NodeClient};
+
+/// Shows how the agent is: sensors, runtime, losses, how far back its memory reaches
+#[derive(Args)]
+#[command(after_help = "Example:\n  watchkeeper status -o json | jq .degraded")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+
+    /// How to print it
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    client::block_on(async {
+        let channel = arguments.connection.connect().await?;
+        let status = NodeClient::new(channel)
+            .status(v1::NodeStatusRequest {})
+            .await
+            .map_err(client::refused("asking for the status"))?
+            .into_inner();
+        if arguments.output == Output::Json {
+            json::print("NodeStatusResponse", &status)
+        } else {
+            Ok(show::print(&text(&status))?)
+        }
+    })
+}
+
+/// The status for people.
+fn text(status: &v1::NodeStatusResponse) -> String {
+    let mut out = String::new();
+    let counters = status.counters.unwrap_or_default();
+    let runtime = status.runtime.clone().unwrap_or_default();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name:<12}{value}");
+    };
+    line("node", &clean(&status.node));
+    line("agent", &status.version);
+    line("kernel", &clean(&status.kernel));
+    line("started", &show::time(status.started.as_ref()));
+    line("cgroups", &status.cgroup_hierarchy);
+    line(
+        "runtime",
+        &if runtime.connected {
+            clean(&format!("{} at {}", runtime.runtime, runtime.socket)).into_owned()
+        } else {
+            "not connected".to_owned()
+        },
+    );
+    line(
+        "events",
+        &format!(
+            "{} seen, kept since {}",
+            counters.events,
+            show::time(status.oldest_event.as_ref())
+        ),
+    );
+    line("alerts", &counters.alerts.to_string());
+    line(
+        "lost",
+        &format!("{}, and {} unreadable", counters.lost, counters.malformed),
+    );
+    line(
+        "processes",
+        &format!(
+            "{} of at most {}, {} refused",
+            counters.processes, counters.process_ceiling, counters.processes_refused
+        ),
+    );
+    line("containers", &counters.containers.to_string());
+    line("clients", &counters.subscribers.to_string());
+    let _ = writeln!(
+        out,
+        "\n{}",
+        styled("SENSOR          STATE     HOOK", Style::Bold)
+    );
+    for sensor in &status.sensors {
+        let (state, style) = match sensor.state() {
+            v1::SensorState::Active => ("active", Style::Good),
+            v1::SensorState::Failed => ("failed", Style::Bad),
+            v1::SensorState::Disabled => ("disabled", Style::Warning),
+            v1::SensorState::Unspecified => ("unknown", Style::Warning),
+        };
+        let padding = " ".repeat(10_usize.saturating_sub(state.len()));
+        let _ = writeln!(
+            out,
+            "{:<16}{}{padding}{} ({}{})",
+            sensor.name,
+            styled(state, style),
+            sensor.hook,
+            sensor.rung,
+            match sensor.verified_instructions {
+                0 => String::new(),
+                count => format!(", {count} verified instructions"),
+            },
+        );
+    }
+    if !status.degraded.is_empty() {
+        let _ = writeln!(out, "\n{}", styled("DEGRADED", Style::Warning));
+        for reason in &status.degraded {
+            let _ = writeln!(out, "- {}", clean(reason));
+        }
+    }
+    out
+}

@@ -1,0 +1,223 @@
+//! The Kubernetes Container Runtime Interface: what a runtime says of a container. Read-only.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::{model::Pod, shape::Runtime};
+use crate::proto::cri::{
+    ContainerFilter, ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest,
+    PodSandboxFilter, VersionRequest, runtime_service_client::RuntimeServiceClient,
+};
+
+/// Where runtimes listen, the usual first.
+pub const USUAL_SOCKETS: [&str; 6] = [
+    "/run/crio/crio.sock",
+    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/run/k0s/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+    "/run/cri-dockerd.sock",
+];
+
+/// Longest time that a runtime may take for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes of an answer: a list of every container of a large node is below one megabyte.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Which socket to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// The first of the usual ones that exists.
+    Auto,
+    /// This one.
+    Path(PathBuf),
+    /// None: names and pods stay unknown.
+    None,
+}
+
+/// What a runtime says of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Name in the pod.
+    pub name: String,
+    /// Image as it was asked for.
+    pub image: String,
+    /// Image as a digest or id.
+    pub image_digest: String,
+    /// Labels of the container.
+    pub labels: BTreeMap<String, String>,
+    /// Its pod.
+    pub pod: Option<Pod>,
+    /// It is the pod's sandbox.
+    pub sandbox: bool,
+}
+
+/// A connection to a runtime.
+#[derive(Clone, Debug)]
+pub struct Cri {
+    client: RuntimeServiceClient<Channel>,
+    /// Its own name and version.
+    pub version: String,
+    /// The runtime.
+    pub runtime: Runtime,
+}
+
+/// The runtime could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CriError {
+    /// Nobody answers at the socket.
+    #[error("connecting to {path}: {reason}")]
+    Connect {
+        /// The socket.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// It answered with an error.
+    #[error("asking the runtime: {} ({:?})", .0.message(), .0.code())]
+    Call(#[from] Status),
+}
+
+impl Cri {
+    /// Connects, and asks for the runtime's name.
+    ///
+    /// # Errors
+    /// When nobody listens, or what listens does not speak CRI v1.
+    pub async fn connect(path: &Path) -> Result<Self, CriError> {
+        let connect_error = |reason: String| CriError::Connect {
+            path: path.display().to_string(),
+            reason,
+        };
+        if !path.exists() {
+            return Err(connect_error("there is no such socket".to_owned()));
+        }
+        let channel = Endpoint::from_shared(format!("unix://{}", path.display()))
+            .map_err(|error| connect_error(error.to_string()))?
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT)
+            .connect()
+            .await
+            .map_err(|error| connect_error(root_cause(&error)))?;
+        let mut client = RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        let version = client
+            .version(VersionRequest::default())
+            .await?
+            .into_inner();
+        let runtime = match version.runtime_name.as_str() {
+            "containerd" => Runtime::Containerd,
+            "cri-o" => Runtime::CriO,
+            "docker" => Runtime::Docker,
+            _ => Runtime::Unknown,
+        };
+        Ok(Self {
+            client,
+            version: format!("{} {}", version.runtime_name, version.runtime_version),
+            runtime,
+        })
+    }
+
+    /// Describes a container or a sandbox; `None` when the runtime does not know it.
+    ///
+    /// # Errors
+    /// When the runtime can't be asked.
+    pub async fn describe(&self, id: &str) -> Result<Option<Description>, CriError> {
+        let mut client = self.client.clone();
+        let listed = client
+            .list_containers(ListContainersRequest {
+                filter: Some(ContainerFilter {
+                    id: id.to_owned(),
+                    pod_sandbox_id: String::new(),
+                }),
+            })
+            .await?
+            .into_inner()
+            .containers
+            .into_iter()
+            .find(|container| container.id == id);
+        let Some(listed) = listed else {
+            let pod = self.pod(id).await?;
+            return Ok(pod.map(|pod| Description {
+                labels: pod.labels.clone(),
+                pod: Some(pod),
+                sandbox: true,
+                ..Description::default()
+            }));
+        };
+        // The status knows the image by name and digest; the list only repeats what the kubelet asked for.
+        let status = match client
+            .container_status(ContainerStatusRequest {
+                container_id: id.to_owned(),
+                verbose: false,
+            })
+            .await
+        {
+            Ok(answer) => answer.into_inner().status,
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => return Err(status.into()),
+        };
+        let (image, image_digest) = match status {
+            Some(status) => (
+                status.image.map(|image| image.image).unwrap_or_default(),
+                status.image_ref,
+            ),
+            None => (
+                listed.image.map(|image| image.image).unwrap_or_default(),
+                listed.image_ref,
+            ),
+        };
+        Ok(Some(Description {
+            name: listed
+                .metadata
+                .map(|metadata| metadata.name)
+                .unwrap_or_default(),
+            image,
+            image_digest,
+            labels: listed.labels.into_iter().collect(),
+            pod: self.pod(&listed.pod_sandbox_id).await?,
+            sandbox: false,
+        }))
+    }
+
+    /// The pod of a sandbox.
+    async fn pod(&self, sandbox: &str) -> Result<Option<Pod>, CriError> {
+        let mut client = self.client.clone();
+        let sandboxes = client
+            .list_pod_sandbox(ListPodSandboxRequest {
+                filter: Some(PodSandboxFilter {
+                    id: sandbox.to_owned(),
+                }),
+            })
+            .await?
+            .into_inner()
+            .items;
+        Ok(sandboxes
+            .into_iter()
+            .find(|found| found.id == sandbox)
+            .map(|found| {
+                let metadata = found.metadata.unwrap_or_default();
+                Pod {
+                    uid: metadata.uid,
+                    name: metadata.name,
+                    namespace: metadata.namespace,
+                    labels: found.labels.into_iter().collect(),
+                }
+            }))
+    }
+}
+
+/// The innermost cause of an error: that of a transport says only "transport error" itself.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

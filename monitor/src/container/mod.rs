@@ -1,0 +1,9 @@
+//! Containers: which cgroup belongs to which container, and what the runtime knows of it.
+
+pub mod cri;
+pub mod membership;
+pub mod metadata;
+pub mod model;
+pub mod podman;
+pub mod registry;
+pub mod shape;

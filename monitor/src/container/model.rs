@@ -1,0 +1,128 @@
+//! A container, and what becomes known of it over time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
+};
+
+use super::shape::{Runtime, Shape};
+
+/// A container. What its cgroup tells is fixed; what the runtime tells comes later.
+#[derive(Debug)]
+pub struct Container {
+    /// The runtime's id.
+    pub id: String,
+    /// The runtime, as far as the cgroup's path tells.
+    pub shape_runtime: Runtime,
+    /// The pod's uid as the cgroup carries it.
+    pub shape_pod_uid: Option<String>,
+    /// Path of its cgroup.
+    pub cgroup_path: String,
+    /// Id of its cgroup.
+    pub cgroup_id: u64,
+    /// Its number in the kernel's map, never used twice.
+    pub slot: u32,
+    /// When the agent first saw it.
+    pub first_seen: SystemTime,
+    details: RwLock<Arc<Details>>,
+}
+
+/// What is learnt of a container while it lives.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// How much of what the runtime knows has arrived.
+    pub metadata: Metadata,
+    /// The runtime by its own name.
+    pub runtime: Option<Runtime>,
+    /// Name in the pod, or the name that the runtime gave it.
+    pub name: String,
+    /// Image as it was asked for.
+    pub image: String,
+    /// Image as a digest or id.
+    pub image_digest: String,
+    /// Labels of the container.
+    pub labels: BTreeMap<String, String>,
+    /// The pod it is part of.
+    pub pod: Option<Pod>,
+    /// It only holds a pod's namespaces.
+    pub sandbox: bool,
+    /// Host pid of its first process.
+    pub init_pid: u32,
+    /// When its cgroup was removed.
+    pub ended: Option<SystemTime>,
+}
+
+/// How much of what the runtime knows has arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// Not asked for, or not answered yet.
+    #[default]
+    Pending,
+    /// All of it.
+    Complete,
+    /// The runtime can't be asked or doesn't know: with the reason.
+    Unavailable(String),
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// As the API server knows it.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Container {
+    /// A container that was just recognised.
+    #[must_use]
+    pub fn new(shape: Shape, cgroup_path: String, cgroup_id: u64, slot: u32) -> Self {
+        let pod = shape.pod_uid.clone().map(|uid| Pod {
+            uid,
+            ..Pod::default()
+        });
+        Self {
+            id: shape.id,
+            shape_runtime: shape.runtime,
+            shape_pod_uid: shape.pod_uid,
+            cgroup_path,
+            cgroup_id,
+            slot,
+            first_seen: SystemTime::now(),
+            details: RwLock::new(Arc::new(Details {
+                pod,
+                ..Details::default()
+            })),
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn details(&self) -> Arc<Details> {
+        Arc::clone(&self.details.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is known.
+    pub fn learn(&self, change: impl FnOnce(&mut Details)) {
+        let mut details = self.details.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut details));
+    }
+
+    /// The runtime, by its own word where it gave it.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        self.details().runtime.unwrap_or(self.shape_runtime)
+    }
+
+    /// Whether the Kubernetes CRI is who knows this container.
+    #[must_use]
+    pub fn is_cri(&self) -> bool {
+        self.shape_pod_uid.is_some()
+            || matches!(self.shape_runtime, Runtime::CriO | Runtime::Containerd)
+    }
+}

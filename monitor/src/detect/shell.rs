@@ -1,0 +1,451 @@
+//! The rules about shells in containers.
+//!
+//! | how the shell came there | rule |
+//! | --- | --- |
+//! | from outside the container | `shell.injected` |
+//! | from a process of the container that listens on the network | `shell.from-service` |
+//! | otherwise, with a terminal | `shell.interactive` |
+//! | otherwise | none: an entry point, or a script it runs |
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use watchkeeper_ebpf::record::{descriptor, exec_flag};
+
+use super::{alert::Finding, executable::Content};
+use crate::{
+    container::membership::Origin,
+    event::{Ancestor, Event},
+    process::execution::{Execution, Process, base_name},
+};
+
+/// Names that shells go by; only used where an executable can't be read, and to find a multi-call binary's applet.
+const NAMES: [&str; 15] = [
+    "sh", "ash", "bash", "csh", "dash", "fish", "hush", "ksh", "ksh93", "lash", "mksh", "msh",
+    "rbash", "tcsh", "zsh",
+];
+
+/// A shell, and how it was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shell {
+    /// Its family, or the applet.
+    pub family: String,
+    /// "content", "applet", or "name" with the reason why nothing better was to be had.
+    pub recognised_by: String,
+    /// What recognised it is a thing the process says of itself.
+    pub claimed: bool,
+}
+
+/// Whether a program is a shell.
+#[must_use]
+pub fn recognise(program: &Execution, content: &Content) -> Option<Shell> {
+    match content {
+        Content::Shell(family) => Some(Shell {
+            family: (*family).to_owned(),
+            recognised_by: "content".to_owned(),
+            claimed: false,
+        }),
+        // A multi-call binary does what its first argument says, or the second after its own name: the arguments
+        // are what decides, so they can't lie here.
+        Content::Multicall(binary) => applet(program, binary)
+            .filter(|applet| is_name(applet))
+            .map(|applet| Shell {
+                family: format!("{binary} {applet}"),
+                recognised_by: "applet".to_owned(),
+                claimed: false,
+            }),
+        Content::Other => None,
+        Content::Unreadable(reason) => {
+            let name = program.name();
+            is_name(name).then(|| Shell {
+                family: name.to_owned(),
+                recognised_by: format!("name ({reason})"),
+                claimed: true,
+            })
+        }
+    }
+}
+
+/// The applet that a multi-call binary runs.
+fn applet<'a>(program: &'a Execution, binary: &str) -> Option<&'a str> {
+    let mut arguments = program
+        .argv
+        .iter()
+        // A login shell's name begins with a dash.
+        .map(|argument| base_name(argument.strip_prefix('-').unwrap_or(argument)));
+    let first = arguments.next()?;
+    if first.starts_with(binary) {
+        arguments.next()
+    } else {
+        Some(first)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+/// What the rules say of a shell that a container's process became. `listens` gives the port that a process listens on.
+#[must_use]
+pub fn judge(
+    event: &Event,
+    process: &Process,
+    shell: &Shell,
+    listens: impl Fn(&Process) -> Option<u16>,
+) -> Option<Finding> {
+    let container = event.container()?;
+    let inside = |ancestor: &&Ancestor| {
+        ancestor
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.container.slot == container.slot)
+    };
+    let within: Vec<&Ancestor> = event.ancestors.iter().take_while(inside).collect();
+    let mut facts = facts(process, shell);
+    let described = describe(process, shell);
+    match event.origin? {
+        origin @ (Origin::Injected | Origin::NamespaceEntry) => {
+            let injected_by = event
+                .ancestors
+                .iter()
+                .find(|ancestor| !inside(ancestor))
+                .map(|ancestor| Arc::clone(&ancestor.process));
+            let method = method(origin, injected_by.as_deref());
+            let by = injected_by.as_ref().map_or_else(
+                || "a process that is gone".to_owned(),
+                |process| format!("{} (pid {})", process.program.exe, process.key.pid),
+            );
+            let message = format!("{described} was put into the container by {by}, {method}");
+            facts.insert("method", method);
+            Some(finding(
+                "shell.injected",
+                message,
+                event.ancestors.clone(),
+                injected_by,
+                facts,
+                shell,
+            ))
+        }
+        Origin::Entrypoint | Origin::Descendant | Origin::Unknown => {
+            let ancestors: Vec<Ancestor> = within.iter().map(|found| (*found).clone()).collect();
+            let service = within.iter().find_map(|ancestor| {
+                let port = listens(&ancestor.process)?;
+                Some((&ancestor.process, port))
+            });
+            if let Some((service, port)) = service {
+                facts.insert("service", service.program.exe.clone());
+                facts.insert("servicePid", service.key.pid.to_string());
+                facts.insert("servicePort", port.to_string());
+                let message = format!(
+                    "{described} descends from {} (pid {}), which listens on TCP port {port}",
+                    service.program.exe, service.key.pid
+                );
+                return Some(finding(
+                    "shell.from-service",
+                    message,
+                    ancestors,
+                    None,
+                    facts,
+                    shell,
+                ));
+            }
+            if !is_interactive(&process.program) {
+                return None;
+            }
+            let place = if event.origin == Some(Origin::Entrypoint) {
+                "is the container's entry point"
+            } else {
+                "runs in the container"
+            };
+            let message = format!(
+                "{described} {place} and has terminal {}",
+                terminal(&process.program)
+            );
+            Some(finding(
+                "shell.interactive",
+                message,
+                ancestors,
+                None,
+                facts,
+                shell,
+            ))
+        }
+    }
+}
+
+fn finding(
+    rule: &'static str,
+    message: String,
+    ancestors: Vec<Ancestor>,
+    injected_by: Option<Arc<Process>>,
+    facts: BTreeMap<&'static str, String>,
+    shell: &Shell,
+) -> Finding {
+    let mut claimed = vec!["process.argv", "process.filename"];
+    if shell.claimed {
+        claimed.push("facts.shell");
+    }
+    Finding {
+        rule,
+        message,
+        ancestors,
+        injected_by,
+        facts,
+        claimed,
+    }
+}
+
+fn facts(process: &Process, shell: &Shell) -> BTreeMap<&'static str, String> {
+    let program = &process.program;
+    let mut facts = BTreeMap::from([
+        ("shell", shell.family.clone()),
+        ("recognisedBy", shell.recognised_by.clone()),
+        ("interactive", is_interactive(program).to_string()),
+    ]);
+    if program.flags & exec_flag::SCRIPT != 0 {
+        facts.insert("script", program.filename.clone());
+    }
+    facts
+}
+
+/// The shell in a few words; its family only where the executable's name does not tell it.
+fn describe(process: &Process, shell: &Shell) -> String {
+    let program = &process.program;
+    let kind = if is_interactive(program) {
+        "interactive shell"
+    } else {
+        "shell"
+    };
+    if shell.family == program.name() {
+        format!("{kind} {}", program.exe)
+    } else {
+        format!("{kind} {} ({})", program.exe, shell.family)
+    }
+}
+
+/// How a shell was put into its container.
+fn method(origin: Origin, injected_by: Option<&Process>) -> String {
+    if origin == Origin::NamespaceEntry {
+        return "entering its namespaces".to_owned();
+    }
+    // Kubernetes, CRI tools and podman all have the OCI runtime do it, with its command `exec`.
+    let by_runtime = injected_by.is_some_and(|process| {
+        process
+            .program
+            .argv
+            .iter()
+            .any(|argument| argument == "exec")
+    });
+    if by_runtime {
+        "with the runtime's exec (kubectl exec, crictl exec, podman exec)".to_owned()
+    } else {
+        "joining its cgroup".to_owned()
+    }
+}
+
+/// Whether somebody can type: a controlling terminal, or a terminal as standard input.
+fn is_interactive(program: &Execution) -> bool {
+    !program.tty.is_empty() || program.stdio[0].kind == descriptor::TTY
+}
+
+fn terminal(program: &Execution) -> &str {
+    if program.tty.is_empty() {
+        "as standard input"
+    } else {
+        &program.tty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        container::{membership::Membership, model::Container, registry::Place, shape},
+        event::Detail,
+        process::execution::{ProcessKey, tests::process},
+    };
+
+    fn container() -> Arc<Container> {
+        let path = format!("/docker/{:064x}", 1);
+        let shape = shape::recognise(&path).expect("a container's");
+        Arc::new(Container::new(shape, path, 5, 1))
+    }
+
+    fn key(pid: u32) -> ProcessKey {
+        ProcessKey {
+            pid,
+            start_ticks: 1,
+        }
+    }
+
+    /// A program with these arguments.
+    fn program(exe: &str, argv: &[&str]) -> Process {
+        let mut process = process(key(9), Some(key(8)), exe);
+        let mut program = (*process.program).clone();
+        program.argv = argv.iter().map(|&argument| argument.to_owned()).collect();
+        process.program = Arc::new(program);
+        process
+    }
+
+    fn ancestor(process: Process, container: Option<&Arc<Container>>, origin: Origin) -> Ancestor {
+        Ancestor {
+            process: Arc::new(process),
+            membership: container.map(|container| Membership {
+                container: Arc::clone(container),
+                origin,
+            }),
+        }
+    }
+
+    fn event(process: &Process, origin: Origin, ancestors: Vec<Ancestor>) -> Event {
+        let container = container();
+        Event {
+            time: SystemTime::UNIX_EPOCH,
+            process: Some(Arc::new(process.clone())),
+            origin: Some(origin),
+            ancestors,
+            place: Place::Container(container, "/docker/x".into()),
+            detail: Detail::Exec,
+        }
+    }
+
+    fn shell() -> Shell {
+        recognise(
+            &program("/bin/sh", &["sh"]).program,
+            &Content::Shell("bash"),
+        )
+        .expect("a shell")
+    }
+
+    fn with_tty(process: &Process) -> Process {
+        let mut program = (*process.program).clone();
+        program.tty = "pts0".to_owned();
+        Process {
+            program: Arc::new(program),
+            ..process.clone()
+        }
+    }
+
+    #[test]
+    fn a_shell_is_what_runs_not_what_it_is_called() {
+        let multicall = Content::Multicall("busybox");
+        let unreadable = Content::Unreadable("gone".to_owned());
+        let cases: [(&str, &[&str], &Content, Option<&str>); 11] = [
+            (
+                "/usr/sbin/nginx",
+                &["nginx"],
+                &Content::Shell("bash"),
+                Some("bash"),
+            ),
+            ("/bin/sh", &["sh"], &Content::Other, None),
+            (
+                "/bin/busybox",
+                &["sh", "-c", "id"],
+                &multicall,
+                Some("busybox sh"),
+            ),
+            ("/bin/busybox", &["-ash"], &multicall, Some("busybox ash")),
+            (
+                "/bin/busybox",
+                &["/bin/busybox", "sh"],
+                &multicall,
+                Some("busybox sh"),
+            ),
+            ("/tmp/nginx", &["sh"], &multicall, Some("busybox sh")),
+            (
+                "/tmp/nginx",
+                &["busybox-copy", "ash"],
+                &multicall,
+                Some("busybox ash"),
+            ),
+            ("/bin/busybox", &["ls", "sh"], &multicall, None),
+            ("/bin/busybox", &[], &multicall, None),
+            ("/bin/dash", &["x"], &unreadable, Some("dash")),
+            ("/bin/ls", &["sh"], &unreadable, None),
+        ];
+        for (exe, argv, content, expected) in cases {
+            let found = recognise(&program(exe, argv).program, content);
+            assert_eq!(
+                found.map(|shell| shell.family).as_deref(),
+                expected,
+                "{exe} {argv:?} {content:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_point_without_terminal_is_quiet() {
+        let process = program("/bin/sh", &["sh", "/entrypoint.sh"]);
+        let event = event(&process, Origin::Entrypoint, Vec::new());
+        assert!(judge(&event, &process, &shell(), |_| Some(80)).is_none());
+    }
+
+    #[test]
+    fn a_terminal_makes_it_interactive() {
+        let process = with_tty(&program("/bin/sh", &["sh"]));
+        let event = event(&process, Origin::Entrypoint, Vec::new());
+        let finding = judge(&event, &process, &shell(), |_| None).expect("found");
+        assert_eq!(finding.rule, "shell.interactive");
+        assert!(finding.message.contains("pts0"), "{}", finding.message);
+    }
+
+    #[test]
+    fn a_listening_ancestor_in_the_container_makes_it_from_a_service() {
+        let process = program("/bin/sh", &["sh", "-c", "id"]);
+        let container = container();
+        let own = program("/app/worker", &["worker"]);
+        let service = self::process(key(3), None, "/app/server");
+        let host = self::process(key(2), None, "/usr/bin/shim");
+        let event = event(
+            &process,
+            Origin::Descendant,
+            vec![
+                ancestor(own, Some(&container), Origin::Descendant),
+                ancestor(service, Some(&container), Origin::Entrypoint),
+                ancestor(host, None, Origin::Unknown),
+            ],
+        );
+        let listens =
+            |port_of: u32| move |process: &Process| (process.key.pid == port_of).then_some(8_080);
+        let finding = judge(&event, &process, &shell(), listens(3)).expect("found");
+        assert_eq!(finding.rule, "shell.from-service");
+        assert_eq!(
+            finding.ancestors.len(),
+            2,
+            "up to the container's first process"
+        );
+        assert_eq!(finding.facts["servicePort"], "8080");
+        assert!(
+            judge(&event, &process, &shell(), listens(2)).is_none(),
+            "what listens outside the container does not count"
+        );
+    }
+
+    #[test]
+    fn an_injected_shell_names_who_did_it() {
+        let process = program("/bin/sh", &["sh"]);
+        let runtime = Process {
+            key: key(4),
+            ..program("/usr/bin/runc", &["runc", "exec", "x"])
+        };
+        let event = event(
+            &process,
+            Origin::Injected,
+            vec![ancestor(runtime, None, Origin::Unknown)],
+        );
+        let finding = judge(&event, &process, &shell(), |_| None).expect("found");
+        assert_eq!(finding.rule, "shell.injected");
+        assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(4));
+        assert!(finding.facts["method"].contains("kubectl exec"));
+        assert_eq!(finding.facts["interactive"], "false");
+    }
+
+    #[test]
+    fn a_shell_of_the_host_is_no_finding() {
+        let process = with_tty(&program("/bin/sh", &["sh"]));
+        let mut event = event(&process, Origin::Injected, Vec::new());
+        event.place = Place::Host("/".into());
+        assert!(judge(&event, &process, &shell(), |_| None).is_none());
+    }
+}

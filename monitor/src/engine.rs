@@ -1,0 +1,638 @@
+//! Carries records from the kernel's rings to the stores: each is put into its place among processes and
+//! containers, becomes an event, and goes on to detection.
+//!
+//! Runs on one thread, which owns the process table and the registry of containers.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use aya::maps::{HashMap as KernelMap, MapData, PerCpuHashMap};
+use tokio::sync::mpsc;
+use watchkeeper_ebpf::{
+    cgroup::CgroupState,
+    loss::{Class, LossKey, Reason},
+    record::{self, Header, Record, flag},
+};
+
+use crate::{
+    container::{
+        membership::{Membership, Origin},
+        metadata::Question,
+        model::Container,
+        podman,
+        registry::{Announced, Place, Registry},
+        shape::Runtime,
+    },
+    detect::detector::Detector,
+    event::{Ancestor, Cgroup, Detail, Event, Loss, LossReason},
+    kernel::{
+        hierarchy::Hierarchy,
+        loader::{HostNamespaces, Shared},
+        rings::{Rings, Wake},
+    },
+    process::{
+        clock,
+        execution::{Process, ProcessKey},
+        procfs,
+        table::Table,
+    },
+    store::recent::Recent,
+};
+
+/// How often losses are read, and what is over is let go of.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Most batches that are read from the rings between two looks at the clock.
+const MOST_BATCHES: u32 = 16;
+
+/// Numbers about the engine, for the status.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Records that became events.
+    pub events: AtomicU64,
+    /// Records lost, in the kernel and here.
+    pub lost: AtomicU64,
+    /// Records that could not be decoded.
+    pub malformed: AtomicU64,
+    /// Processes in the table.
+    pub processes: AtomicU64,
+    /// Processes that found no room in it.
+    pub processes_refused: AtomicU64,
+    /// Why attribution is degraded, if it is.
+    pub trouble: RwLock<Option<String>>,
+}
+
+/// The kernel's maps that the engine reads and writes.
+pub struct Maps {
+    /// State by cgroup id.
+    pub cgroups: KernelMap<MapData, u64, Shared<CgroupState>>,
+    /// Lost records.
+    pub losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
+}
+
+/// See the module.
+pub struct Engine {
+    maps: Maps,
+    hierarchy: Hierarchy,
+    host: HostNamespaces,
+    processes: Table<Option<Membership>>,
+    registry: Registry,
+    questions: mpsc::Sender<Question>,
+    events: Arc<Recent<Event>>,
+    detector: Detector,
+    figures: Arc<Figures>,
+    /// What the loss counters showed last.
+    losses_seen: HashMap<LossKey, u64>,
+}
+
+/// What is known of a process that another descends from.
+enum Kin {
+    /// It is in a container.
+    Member(Membership),
+    /// It is in none.
+    Outside,
+    /// It is not in the table.
+    Unknown,
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The kernel's maps.
+    pub maps: Maps,
+    /// Where containers are recognised.
+    pub hierarchy: Hierarchy,
+    /// The host's namespaces.
+    pub host: HostNamespaces,
+    /// The containers.
+    pub registry: Registry,
+    /// To whoever asks the runtimes.
+    pub questions: mpsc::Sender<Question>,
+    /// Where events go.
+    pub events: Arc<Recent<Event>>,
+    /// Where they go on to.
+    pub detector: Detector,
+    /// Numbers about it.
+    pub figures: Arc<Figures>,
+}
+
+impl Engine {
+    /// Puts an engine together, and takes in the cgroups and processes that are there already.
+    ///
+    /// # Errors
+    /// When the cgroup hierarchy or procfs can't be read.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let mut engine = Self {
+            maps: parts.maps,
+            hierarchy: parts.hierarchy,
+            host: parts.host,
+            processes: Table::default(),
+            registry: parts.registry,
+            questions: parts.questions,
+            events: parts.events,
+            detector: parts.detector,
+            figures: parts.figures,
+            losses_seen: HashMap::new(),
+        };
+        let mount = engine.hierarchy.mount.clone();
+        for announced in engine.registry.scan(&mount, clock::since_boot())? {
+            engine.announce(announced);
+        }
+        engine.seed()?;
+        Ok(engine)
+    }
+
+    /// Processes records until it is told to stop.
+    ///
+    /// # Errors
+    /// When waiting for the rings fails.
+    pub fn run(mut self, mut rings: Rings) -> io::Result<()> {
+        let mut last_housekeeping_ns = 0;
+        loop {
+            let wake = rings.wait(HOUSEKEEPING)?;
+            // A flood must not keep it from housekeeping, which reports the flood.
+            for _ in 0..MOST_BATCHES {
+                if !rings.drain(|bytes| self.take(bytes)) {
+                    break;
+                }
+            }
+            if wake == Wake::Stop {
+                return Ok(());
+            }
+            let now = clock::since_boot();
+            if now.saturating_sub(last_housekeeping_ns) >= HOUSEKEEPING.as_nanos() as u64 {
+                last_housekeeping_ns = now;
+                self.keep_house(now);
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        match record::decode(bytes) {
+            Ok((header, record)) => self.process(&header, &record),
+            Err(error) => {
+                let before = self.figures.malformed.fetch_add(1, Ordering::Relaxed);
+                if before == 0 {
+                    tracing::error!("a record of the kernel side can't be read: {error}");
+                }
+            }
+        }
+    }
+
+    fn process(&mut self, header: &Header, record: &Record<'_>) {
+        match record {
+            Record::Fork(fork) => self.fork(header, fork),
+            Record::Exec(exec) => {
+                self.exec(header, Process::from_record(header, exec));
+            }
+            Record::Exit(exit) => {
+                let key = ProcessKey::from(header);
+                self.emit(
+                    header,
+                    key,
+                    Detail::Exit {
+                        status: exit.status,
+                    },
+                );
+                self.processes.exit(key, header.time_ns);
+            }
+            Record::CgroupMkdir(cgroup, path) => {
+                let path = String::from_utf8_lossy(path).into_owned();
+                let announced = self.registry.created(cgroup.id, &path);
+                self.announce(announced);
+                self.emit(
+                    header,
+                    ProcessKey::from(header),
+                    Detail::CgroupCreated(Cgroup {
+                        id: cgroup.id,
+                        parent_id: cgroup.parent_id,
+                        path,
+                    }),
+                );
+            }
+            Record::CgroupRmdir(cgroup, path) => {
+                if let Some(container) = self.registry.removed(cgroup.id, header.time_ns) {
+                    self.events.amend(container);
+                }
+                self.emit(
+                    header,
+                    ProcessKey::from(header),
+                    Detail::CgroupRemoved(Cgroup {
+                        id: cgroup.id,
+                        parent_id: cgroup.parent_id,
+                        path: String::from_utf8_lossy(path).into_owned(),
+                    }),
+                );
+            }
+            Record::CgroupAttach(attach) => self.attach(header, attach),
+        }
+    }
+
+    fn fork(&mut self, header: &Header, fork: &record::Fork) {
+        let caller = ProcessKey::from(header);
+        let child = ProcessKey::from(fork.child);
+        if self.processes.get(child).is_some() {
+            return;
+        }
+        let caller_entry = self.processes.get(caller);
+        let process = caller_entry.map(|entry| entry.process.forked(fork.child, fork.parent));
+        // CLONE_INTO_CGROUP puts the child elsewhere than its caller.
+        let place = self.place(fork.child_cgroup_id, 0);
+        let creator = match (self.kin(Some(caller)), &place) {
+            // A caller in another cgroup is outside, even when nothing else is known of it.
+            (Kin::Unknown, Place::Container(container, _))
+                if !self.is_in(header.cgroup_id, container) =>
+            {
+                Kin::Outside
+            }
+            (kin, _) => kin,
+        };
+        let membership = self.membership_of_child(&creator, &place);
+        if let Some(process) = process {
+            self.processes.put(Arc::new(process), membership);
+        }
+        self.emit(
+            header,
+            caller,
+            Detail::Fork {
+                child,
+                started: clock::wall(fork.child.start_ns),
+            },
+        );
+    }
+
+    /// What is known of a process that another descends from.
+    fn kin(&self, key: Option<ProcessKey>) -> Kin {
+        match key.and_then(|key| self.processes.get(key)) {
+            Some(entry) => match &entry.attachment {
+                Some(membership) => Kin::Member(membership.clone()),
+                None => Kin::Outside,
+            },
+            None => Kin::Unknown,
+        }
+    }
+
+    fn is_in(&self, cgroup_id: u64, container: &Container) -> bool {
+        matches!(
+            self.registry.place(cgroup_id, 0),
+            Place::Container(found, _) if found.slot == container.slot
+        )
+    }
+
+    /// What a process is, given what it descends from and where it runs.
+    fn membership_of_child(&mut self, kin: &Kin, place: &Place) -> Option<Membership> {
+        match (kin, place) {
+            (Kin::Member(kin), Place::Container(container, _))
+                if kin.container.slot == container.slot =>
+            {
+                Some(kin.of_child())
+            }
+            (Kin::Unknown, Place::Container(container, _)) => {
+                Some(self.registry.enter(container, Origin::Unknown))
+            }
+            (_, Place::Container(container, _)) => {
+                Some(self.registry.enter(container, Origin::Injected))
+            }
+            (Kin::Member(kin), _) if kin.origin == Origin::NamespaceEntry => Some(kin.of_child()),
+            _ => None,
+        }
+    }
+
+    fn exec(&mut self, header: &Header, process: Process) {
+        let key = process.key;
+        let place = self.place(header.cgroup_id, header.container_slot);
+        let own = match self.processes.get(key) {
+            Some(entry) => entry.attachment.clone(),
+            // Its creation was not seen: judge by its parent.
+            None => self.membership_of_child(&self.kin(process.parent), &place),
+        };
+        let membership = self.membership_on_exec(own, &place, &process);
+        let mnt_ns = container_mnt_ns(&process);
+        let membership = membership.map(|membership| self.registry.ran(membership, key, mnt_ns));
+        let first_of = membership
+            .as_ref()
+            .filter(|membership| membership.origin == Origin::Entrypoint)
+            .map(|membership| Arc::clone(&membership.container));
+        let process = Arc::new(process);
+        self.processes.put(Arc::clone(&process), membership);
+        if let Some(container) = first_of {
+            self.ask_podman(&container, &process);
+        }
+        self.emit(header, key, Detail::Exec);
+    }
+
+    /// What a process is when it runs a program: its cgroup may have changed unseen, or its mount namespace may by
+    /// now be a container's.
+    fn membership_on_exec(
+        &mut self,
+        own: Option<Membership>,
+        place: &Place,
+        process: &Process,
+    ) -> Option<Membership> {
+        match (own, place) {
+            (Some(own), Place::Container(container, _)) if own.container.slot == container.slot => {
+                Some(own)
+            }
+            (_, Place::Container(container, _)) => {
+                Some(self.registry.enter(container, Origin::Injected))
+            }
+            (_, Place::Host(_) | Place::Unknown) => {
+                let mnt_ns = container_mnt_ns(process);
+                let container = self.registry.of_mount_namespace(mnt_ns)?;
+                Some(Membership {
+                    container,
+                    origin: Origin::NamespaceEntry,
+                })
+            }
+        }
+    }
+
+    fn attach(&mut self, header: &Header, attach: &record::CgroupAttach) {
+        let moved = ProcessKey::from(attach.process);
+        // The thread that stands for its process; the others move with it.
+        if attach.tid == attach.process.pid {
+            let place = self.place(attach.cgroup_id, 0);
+            let own = self
+                .processes
+                .get(moved)
+                .and_then(|entry| entry.attachment.clone());
+            let membership = match (own, &place) {
+                (Some(own), Place::Container(container, _))
+                    if own.container.slot == container.slot =>
+                {
+                    Some(own)
+                }
+                (_, Place::Container(container, _)) => {
+                    Some(self.registry.enter(container, Origin::Injected))
+                }
+                _ => None,
+            };
+            self.processes.attach(moved, membership);
+        }
+        let detail = Detail::CgroupAttach {
+            moved,
+            process: self
+                .processes
+                .get(moved)
+                .map(|entry| Arc::clone(&entry.process)),
+            cgroup_id: attach.cgroup_id,
+            path: self.registry.path(attach.cgroup_id),
+        };
+        self.emit(header, ProcessKey::from(header), detail);
+    }
+
+    /// Where processes of a cgroup run; looks again where a cgroup has not been announced.
+    fn place(&mut self, cgroup_id: u64, slot: u32) -> Place {
+        let place = self.registry.place(cgroup_id, slot);
+        if !matches!(place, Place::Unknown) {
+            return place;
+        }
+        let mount = self.hierarchy.mount.clone();
+        for announced in self.registry.rescan(&mount, clock::since_boot()) {
+            self.announce(announced);
+        }
+        self.registry.place(cgroup_id, slot)
+    }
+
+    /// Makes an event, and passes it on.
+    fn emit(&mut self, header: &Header, key: ProcessKey, detail: Detail) {
+        let entry = self.processes.get(key);
+        let membership = entry.and_then(|entry| entry.attachment.clone());
+        let process = entry.map(|entry| Arc::clone(&entry.process));
+        let ancestors = process.as_ref().map_or_else(Vec::new, |process| {
+            self.processes
+                .ancestors(process)
+                .into_iter()
+                .map(|entry| Ancestor {
+                    process: Arc::clone(&entry.process),
+                    membership: entry.attachment.clone(),
+                })
+                .collect()
+        });
+        let mut place = self.place(header.cgroup_id, header.container_slot);
+        // A process that entered a container's namespaces acts in the container, whatever its cgroup.
+        if let (Some(membership), Place::Host(path)) = (&membership, &place)
+            && membership.origin == Origin::NamespaceEntry
+        {
+            place = Place::Container(Arc::clone(&membership.container), Arc::clone(path));
+        }
+        let init = membership
+            .as_ref()
+            .and_then(|membership| self.registry.init(&membership.container));
+        let event = Arc::new(Event {
+            time: clock::wall(header.time_ns),
+            process,
+            origin: membership.map(|membership| membership.origin),
+            ancestors,
+            place,
+            detail,
+        });
+        self.figures.events.fetch_add(1, Ordering::Relaxed);
+        let number = self.events.push(Arc::clone(&event), event.size());
+        self.detector.observe(&event, number, init);
+    }
+
+    /// Hands a new cgroup's state to the kernel, and asks the runtime about a new container.
+    fn announce(&mut self, announced: Announced) {
+        if let Some((id, state)) = announced.state
+            && let Err(error) = self.maps.cgroups.insert(id, Shared(state), 0)
+        {
+            let trouble = format!("the kernel's table of cgroups takes no more: {error}");
+            self.report_trouble(trouble);
+        }
+        // Podman's containers are asked about when their monitor is known, with their first program.
+        if let Some(container) = announced.container
+            && container.shape_runtime != Runtime::Podman
+        {
+            self.ask(container, None);
+        }
+    }
+
+    fn ask(&self, container: Arc<Container>, podman_storage: Option<PathBuf>) {
+        let question = Question {
+            container,
+            podman_storage,
+        };
+        if self.questions.try_send(question).is_err() {
+            self.report_trouble(
+                "too many containers at a time: some will have no names or pods".to_owned(),
+            );
+        }
+    }
+
+    fn report_trouble(&self, trouble: String) {
+        let mut current = self
+            .figures
+            .trouble
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref() != Some(&trouble) {
+            tracing::error!("{trouble}");
+            *current = Some(trouble);
+        }
+    }
+
+    /// Asks about a podman container whose first process is known: its monitor is among the ancestors.
+    fn ask_podman(&self, container: &Arc<Container>, init: &Process) {
+        if container.shape_runtime != Runtime::Podman {
+            return;
+        }
+        let storage = self
+            .processes
+            .ancestors(init)
+            .into_iter()
+            .find_map(|entry| podman::storage_from_monitor(&entry.process.program, &container.id));
+        self.ask(Arc::clone(container), storage);
+    }
+
+    /// Takes in the processes that are there already, the earliest first.
+    fn seed(&mut self) -> io::Result<()> {
+        let mut found = procfs::scan(self.host)?;
+        found.sort_by_key(|found| (found.process.key.start_ticks, found.process.key.pid));
+        let places: HashMap<Arc<str>, Place> = self.registry.places().collect();
+        for procfs::Found { process, cgroups } in found {
+            let place = self
+                .hierarchy
+                .path_in(&cgroups)
+                .and_then(|path| places.get(path))
+                .cloned()
+                .unwrap_or(Place::Unknown);
+            let membership = self.seeded_membership(&process, &place);
+            let init_of = membership
+                .as_ref()
+                .filter(|membership| membership.origin == Origin::Entrypoint)
+                .map(|membership| Arc::clone(&membership.container));
+            let process = Arc::new(process);
+            self.processes.put(Arc::clone(&process), membership);
+            if let Some(container) = init_of {
+                self.registry
+                    .becomes_init(&container, process.key, container_mnt_ns(&process));
+                self.ask_podman(&container, &process);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a process found in a container is: the first process of a pid namespace of its own, or else the earliest,
+    /// is the entry point; children of members are what procfs still tells.
+    fn seeded_membership(&self, process: &Process, place: &Place) -> Option<Membership> {
+        let Place::Container(container, _) = place else {
+            let container = self
+                .registry
+                .of_mount_namespace(container_mnt_ns(process))?;
+            return Some(Membership {
+                container,
+                origin: Origin::NamespaceEntry,
+            });
+        };
+        let member = |origin| {
+            Some(Membership {
+                container: Arc::clone(container),
+                origin,
+            })
+        };
+        if self.registry.init(container).is_none() {
+            return member(Origin::Entrypoint);
+        }
+        let parent = process
+            .parent
+            .and_then(|parent| self.processes.get(parent))
+            .and_then(|entry| entry.attachment.as_ref())
+            .filter(|membership| membership.container.slot == container.slot);
+        match parent {
+            // An orphan of an injected process has the first process for parent, too.
+            Some(membership) if membership.origin == Origin::Entrypoint => member(Origin::Unknown),
+            Some(membership) => member(membership.origin),
+            None => member(Origin::Injected),
+        }
+    }
+
+    /// Reports losses, and lets go of what is over.
+    fn keep_house(&mut self, now_ns: u64) {
+        self.report_losses();
+        self.processes.sweep(now_ns);
+        self.registry.sweep(now_ns);
+        self.figures
+            .processes
+            .store(self.processes.len() as u64, Ordering::Relaxed);
+        self.figures
+            .processes_refused
+            .store(self.processes.refused(), Ordering::Relaxed);
+    }
+
+    fn report_losses(&mut self) {
+        let mut losses = Vec::new();
+        let counters: Vec<(LossKey, u64)> = self
+            .maps
+            .losses
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(key, counts)| (key.0, counts.iter().sum()))
+            .collect();
+        for (key, count) in counters {
+            let seen = self.losses_seen.insert(key, count).unwrap_or(0);
+            let new = count.saturating_sub(seen);
+            let class = Class::ALL
+                .into_iter()
+                .find(|class| *class as u32 == key.class);
+            let reason = Reason::ALL
+                .into_iter()
+                .find(|reason| *reason as u32 == key.reason);
+            if let (true, Some(class), Some(reason)) = (new > 0, class, reason) {
+                losses.push(Loss {
+                    cgroup_id: key.cgroup_id,
+                    class,
+                    reason: LossReason::Kernel(reason),
+                    count: new,
+                });
+            }
+            // A cgroup that is gone loses nothing any more; its counter makes room for another.
+            if key.cgroup_id != 0 && new == 0 && self.registry.path(key.cgroup_id).is_none() {
+                self.losses_seen.remove(&key);
+                let _ = self.maps.losses.remove(&Shared(key));
+            }
+        }
+        let overloaded = self.detector.take_overloaded();
+        if overloaded > 0 {
+            losses.push(Loss {
+                cgroup_id: 0,
+                class: Class::Process,
+                reason: LossReason::DetectionOverloaded,
+                count: overloaded,
+            });
+        }
+        for loss in losses {
+            self.figures.lost.fetch_add(loss.count, Ordering::Relaxed);
+            let place = if loss.cgroup_id == 0 {
+                Place::Unknown
+            } else {
+                self.registry.place(loss.cgroup_id, 0)
+            };
+            let event = Arc::new(Event {
+                time: SystemTime::now(),
+                process: None,
+                origin: None,
+                ancestors: Vec::new(),
+                place,
+                detail: Detail::Loss(loss),
+            });
+            self.events.push(Arc::clone(&event), event.size());
+        }
+    }
+}
+
+/// The mount namespace of a process, 0 when that is the host's.
+fn container_mnt_ns(process: &Process) -> u32 {
+    if process.program.host_namespaces & flag::HOST_MNT_NS == 0 {
+        process.program.namespaces.mnt
+    } else {
+        0
+    }
+}

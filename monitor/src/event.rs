@@ -1,0 +1,133 @@
+//! An event: a record of the kernel side, put into its place among processes and containers.
+
+use std::{sync::Arc, time::SystemTime};
+
+use watchkeeper_ebpf::loss;
+
+use crate::{
+    container::{
+        membership::{Membership, Origin},
+        model::Container,
+        registry::Place,
+    },
+    process::execution::{Process, ProcessKey},
+};
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it happened.
+    pub time: SystemTime,
+    /// Who did it; `None` for losses, and where nothing is known of the process.
+    pub process: Option<Arc<Process>>,
+    /// How the process came into its container.
+    pub origin: Option<Origin>,
+    /// The process's ancestors, its parent first.
+    pub ancestors: Vec<Ancestor>,
+    /// Where it happened.
+    pub place: Place,
+    /// What happened.
+    pub detail: Detail,
+}
+
+/// An ancestor of a process.
+#[derive(Clone, Debug)]
+pub struct Ancestor {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The container it is in, and how it came there.
+    pub membership: Option<Membership>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    /// A process was created.
+    Fork {
+        /// The child.
+        child: ProcessKey,
+        /// When it started.
+        started: SystemTime,
+    },
+    /// The process runs a new program.
+    Exec,
+    /// The process ended, with this wait status.
+    Exit {
+        /// As waitpid(2) gives it.
+        status: u32,
+    },
+    /// A cgroup was created.
+    CgroupCreated(Cgroup),
+    /// A cgroup was removed.
+    CgroupRemoved(Cgroup),
+    /// A process was moved to another cgroup.
+    CgroupAttach {
+        /// Which.
+        moved: ProcessKey,
+        /// What it runs.
+        process: Option<Arc<Process>>,
+        /// Where it is now.
+        cgroup_id: u64,
+        /// The same, as path.
+        path: Option<Arc<str>>,
+    },
+    /// Records were lost.
+    Loss(Loss),
+}
+
+/// A cgroup that was created or removed.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    /// Its id.
+    pub id: u64,
+    /// That of the one above.
+    pub parent_id: u64,
+    /// Its path.
+    pub path: String,
+}
+
+/// Records that did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Cgroup whose processes the records were about; 0 when that is not known.
+    pub cgroup_id: u64,
+    /// What kind of records.
+    pub class: loss::Class,
+    /// Why.
+    pub reason: LossReason,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why records did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReason {
+    /// In the kernel.
+    Kernel(loss::Reason),
+    /// The detection stage did not keep up.
+    DetectionOverloaded,
+}
+
+impl Event {
+    /// The container it happened in.
+    #[must_use]
+    pub fn container(&self) -> Option<&Arc<Container>> {
+        match &self.place {
+            Place::Container(container, _) => Some(container),
+            Place::Host(_) | Place::Unknown => None,
+        }
+    }
+
+    /// About how many bytes it takes beside what it shares with other events.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let own = size_of::<Self>() + self.ancestors.len() * size_of::<Ancestor>();
+        match (&self.detail, &self.process) {
+            (Detail::Exec, Some(process)) => own + process.program.size(),
+            (Detail::CgroupCreated(cgroup) | Detail::CgroupRemoved(cgroup), _) => {
+                own + cgroup.path.len()
+            }
+            _ => own,
+        }
+    }
+}

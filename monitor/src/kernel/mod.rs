@@ -1,0 +1,10 @@
+//! The kernel side as the agent sees it: load and attach the programs, read their rings and maps.
+//!
+//! Everything here is about the kernel; what a record means for processes and containers is decided later.
+
+pub mod btf;
+pub mod hierarchy;
+pub mod loader;
+pub mod offsets;
+pub mod probe;
+pub mod rings;

@@ -1,0 +1,123 @@
+//! Reading the two rings in an order that keeps cause before effect.
+//!
+//! Telemetry is read first and the critical lane after it, then both are put in the order of their times: so
+//! what the critical lane reported before a telemetry record was written (a cgroup's creation before the
+//! first exec in it) is always processed before that record.
+
+use std::{io, ops::Range, os::fd::AsFd as _, time::Duration};
+
+use aya::maps::{MapData, RingBuf};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::OwnedFd,
+};
+use watchkeeper_ebpf::{record::Header, wire::Wire as _};
+
+/// Most bytes that are taken from a ring at a time, so that neither lane waits for long.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// Both rings.
+pub struct Rings {
+    telemetry: RingBuf<MapData>,
+    critical: RingBuf<MapData>,
+    /// Readable when reading should end.
+    stop: OwnedFd,
+    batch: Batch,
+}
+
+/// Records that were taken: their bytes one after the other, and for each its time and place.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    records: Vec<(u64, Range<usize>)>,
+}
+
+/// What [`Rings::wait`] woke for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be records, or the time is up.
+    Records,
+    /// Reading should end.
+    Stop,
+}
+
+impl Rings {
+    /// Takes the rings; reading ends when `stop` becomes readable.
+    #[must_use]
+    pub fn new(telemetry: RingBuf<MapData>, critical: RingBuf<MapData>, stop: OwnedFd) -> Self {
+        Self {
+            telemetry,
+            critical,
+            stop,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Waits for records, at most for `timeout`.
+    ///
+    /// # Errors
+    /// When poll(2) fails, other than by a signal.
+    pub fn wait(&self, timeout: Duration) -> io::Result<Wake> {
+        let telemetry = self.telemetry.as_fd();
+        let critical = self.critical.as_fd();
+        let mut fds = [
+            PollFd::new(&self.stop, PollFlags::IN),
+            PollFd::new(&telemetry, PollFlags::IN),
+            PollFd::new(&critical, PollFlags::IN),
+        ];
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if fds[0].revents().is_empty() {
+            Ok(Wake::Records)
+        } else {
+            Ok(Wake::Stop)
+        }
+    }
+
+    /// Hands what is in the rings to `process`, the oldest first; returns whether there may be more.
+    pub fn drain(&mut self, mut process: impl FnMut(&[u8])) -> bool {
+        let Self {
+            telemetry,
+            critical,
+            batch,
+            ..
+        } = self;
+        batch.bytes.clear();
+        batch.records.clear();
+        let more_telemetry = batch.take(telemetry);
+        let more_critical = batch.take(critical);
+        batch.records.sort_by_key(|(time, _)| *time);
+        for (_, place) in &batch.records {
+            process(&batch.bytes[place.clone()]);
+        }
+        more_telemetry || more_critical
+    }
+}
+
+impl Batch {
+    /// Takes from a ring what is there, up to the limit; returns whether there may be more.
+    fn take(&mut self, ring: &mut RingBuf<MapData>) -> bool {
+        let limit = self.bytes.len() + BATCH_BYTES;
+        while self.bytes.len() < limit {
+            let Some(record) = ring.next() else {
+                return false;
+            };
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&record);
+            self.records
+                .push((time_of(&record), start..self.bytes.len()));
+        }
+        true
+    }
+}
+
+/// Time of a record; one that is not valid comes first, and is then refused by its decoder.
+fn time_of(bytes: &[u8]) -> u64 {
+    Header::read(bytes).map_or(0, |header| header.time_ns)
+}

@@ -1,0 +1,18 @@
+//! Watchkeeper's agent and command line: runtime security of the containers on one node.
+//!
+//! Data flows one way, and a module knows the ones before it in this line, never the ones after:
+//! [`kernel`] → [`process`] → [`container`] → [`event`] → [`policy`] → [`detect`] → [`store`] → [`serve`]. [`engine`]
+//! carries records along it, [`agent`] puts the parts together, [`cli`] is what people type.
+
+pub mod agent;
+pub mod cli;
+pub mod container;
+pub mod detect;
+pub mod engine;
+pub mod event;
+pub mod kernel;
+pub mod policy;
+pub mod process;
+pub mod proto;
+pub mod serve;
+pub mod store;

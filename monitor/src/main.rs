@@ -1,0 +1,7 @@
+//! The `watchkeeper` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    watchkeeper::cli::main()
+}

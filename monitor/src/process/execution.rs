@@ -1,0 +1,287 @@
+//! A process and the program it runs: the facts of one exec, decoded once and shared from then on.
+
+use std::{sync::Arc, time::SystemTime};
+
+use watchkeeper_ebpf::record::{
+    Credentials, Descriptor, ExecRecord, File, Header, Namespaces, ProcessId, exec_flag, flag,
+};
+
+use super::clock;
+
+/// A process by what never comes twice on a boot: its id together with its start.
+///
+/// The start is in clock ticks, the finest that procfs tells. The kernel hands out ids in a circle, so one
+/// can't come twice within a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// Process id in the host's pid namespace.
+    pub pid: u32,
+    /// Start, in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+impl ProcessKey {
+    /// From a process id and a start in nanoseconds since boot.
+    #[must_use]
+    pub fn new(pid: u32, start_ns: u64) -> Self {
+        Self {
+            pid,
+            start_ticks: start_ns / clock::NS_PER_TICK,
+        }
+    }
+}
+
+impl From<ProcessId> for ProcessKey {
+    fn from(id: ProcessId) -> Self {
+        Self::new(id.pid, id.start_ns)
+    }
+}
+
+impl From<&Header> for ProcessKey {
+    fn from(header: &Header) -> Self {
+        Self::new(header.pid, header.start_ns)
+    }
+}
+
+/// Where the facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kernel side saw the exec.
+    Kernel,
+    /// procfs, for a process that was there before the agent.
+    Procfs,
+    /// A process whose creation was seen: it runs what its parent ran.
+    Fork,
+}
+
+/// A process, and the program it runs.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its identity.
+    pub key: ProcessKey,
+    /// Its parent when it ran the program.
+    pub parent: Option<ProcessKey>,
+    /// When it started.
+    pub started: SystemTime,
+    /// What it runs, shared with the process it was forked from.
+    pub program: Arc<Execution>,
+    /// Where this is known from.
+    pub source: Source,
+}
+
+impl Process {
+    /// From an exec record of the kernel side.
+    #[must_use]
+    pub fn from_record(header: &Header, record: &ExecRecord<'_>) -> Self {
+        let parent = record.body.parent;
+        Self {
+            key: ProcessKey::from(header),
+            parent: (parent.pid != 0).then(|| parent.into()),
+            started: clock::wall(header.start_ns),
+            program: Arc::new(Execution::from_record(header, record)),
+            source: Source::Kernel,
+        }
+    }
+
+    /// A child that fork(2) created: it runs the same program.
+    #[must_use]
+    pub fn forked(&self, child: ProcessId, parent: ProcessId) -> Self {
+        Self {
+            key: child.into(),
+            parent: (parent.pid != 0).then(|| parent.into()),
+            started: clock::wall(child.start_ns),
+            program: Arc::clone(&self.program),
+            source: Source::Fork,
+        }
+    }
+}
+
+/// One execution of a program.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// When, in nanoseconds since boot; 0 when it is not known.
+    pub exec_ns: u64,
+    /// The same as wall-clock time.
+    pub executed: Option<SystemTime>,
+    /// Path of the executable; bytes that are not UTF-8 are replaced.
+    pub exe: String,
+    /// Arguments likewise.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// The path given to execve(2).
+    pub filename: String,
+    /// Bits of [`exec_flag`].
+    pub flags: u32,
+    /// Ids and capabilities.
+    pub credentials: Credentials,
+    /// Namespaces.
+    pub namespaces: Namespaces,
+    /// Bits of [`flag`]: which of them are the host's.
+    pub host_namespaces: u32,
+    /// The executable.
+    pub file: File,
+    /// Descriptors 0, 1 and 2.
+    pub stdio: [Descriptor; 3],
+    /// Controlling terminal; empty for none.
+    pub tty: String,
+}
+
+impl Execution {
+    fn from_record(header: &Header, record: &ExecRecord<'_>) -> Self {
+        let ExecRecord {
+            body,
+            exe,
+            cwd,
+            filename,
+            argv,
+        } = record;
+        Self {
+            exec_ns: header.time_ns,
+            executed: Some(clock::wall(header.time_ns)),
+            exe: path(
+                exe,
+                body.flags & exec_flag::EXE_TRUNCATED != 0,
+                body.flags & exec_flag::EXE_DETACHED != 0,
+            ),
+            argv: arguments(argv),
+            cwd: path(
+                cwd,
+                body.flags & exec_flag::CWD_TRUNCATED != 0,
+                body.flags & exec_flag::CWD_DETACHED != 0,
+            ),
+            filename: text(filename),
+            flags: body.flags,
+            credentials: body.credentials,
+            namespaces: body.namespaces,
+            host_namespaces: header.flags
+                & (flag::HOST_MNT_NS | flag::HOST_PID_NS | flag::HOST_NET_NS),
+            file: body.exe,
+            stdio: body.stdio,
+            tty: text(until_nul(&body.tty)),
+        }
+    }
+
+    /// Last component of the executable's path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        base_name(&self.exe)
+    }
+
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + self.exe.len()
+            + self.cwd.len()
+            + self.filename.len()
+            + self
+                .argv
+                .iter()
+                .map(|argument| size_of::<String>() + argument.len())
+                .sum::<usize>()
+    }
+}
+
+/// What follows the last slash.
+#[must_use]
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// A path from its components, the last one first, each ended by NUL.
+fn path(components: &[u8], truncated: bool, detached: bool) -> String {
+    let components: Vec<&[u8]> = components
+        .split(|byte| *byte == 0)
+        .filter(|component| !component.is_empty())
+        .collect();
+    let mut path = String::new();
+    if truncated {
+        path.push_str("...");
+    }
+    for component in components.iter().rev() {
+        if !detached {
+            path.push('/');
+        }
+        path.push_str(&text(component));
+    }
+    if path.is_empty() {
+        path.push('/');
+    }
+    path
+}
+
+/// Arguments, each ended by NUL.
+fn arguments(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|byte| *byte == 0).map(text).collect()
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A process that runs `exe` with that as its only argument.
+    pub(crate) fn process(key: ProcessKey, parent: Option<ProcessKey>, exe: &str) -> Process {
+        Process {
+            key,
+            parent,
+            started: SystemTime::UNIX_EPOCH,
+            program: Arc::new(Execution {
+                exec_ns: 1,
+                executed: Some(SystemTime::UNIX_EPOCH),
+                exe: exe.to_owned(),
+                argv: vec![exe.to_owned()],
+                cwd: "/".to_owned(),
+                filename: exe.to_owned(),
+                flags: 0,
+                credentials: Credentials::default(),
+                namespaces: Namespaces::default(),
+                host_namespaces: 0,
+                file: File::default(),
+                stdio: [Descriptor::default(); 3],
+                tty: String::new(),
+            }),
+            source: Source::Kernel,
+        }
+    }
+
+    #[test]
+    fn paths_are_put_together_from_the_root() {
+        assert_eq!(path(b"sh\0bin\0usr\0", false, false), "/usr/bin/sh");
+        assert_eq!(path(b"", false, false), "/");
+        assert_eq!(path(b"sh\0bin\0", true, false), ".../bin/sh");
+        assert_eq!(path(b"memfd:x\0", false, true), "memfd:x");
+        assert_eq!(path(b"a\xff\0", false, false), "/a\u{fffd}");
+    }
+
+    #[test]
+    fn arguments_keep_empty_ones() {
+        assert_eq!(arguments(b"sh\0-c\0\0x\0"), ["sh", "-c", "", "x"]);
+        assert_eq!(arguments(b"cut"), ["cut"]);
+        assert_eq!(arguments(b"\0"), Vec::<String>::new());
+        assert!(arguments(b"").is_empty());
+    }
+
+    #[test]
+    fn the_same_process_has_the_same_key_from_both_sources() {
+        // 12.345678901 s after boot, which procfs shows as 1234 ticks.
+        let kernel = ProcessKey::new(7, 12_345_678_901);
+        let procfs = ProcessKey {
+            pid: 7,
+            start_ticks: 1_234,
+        };
+        assert_eq!(kernel, procfs);
+    }
+}

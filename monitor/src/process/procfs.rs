@@ -1,0 +1,345 @@
+//! What procfs tells of the processes that were there before the agent.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use watchkeeper_ebpf::record::{
+    Credentials, Descriptor, File, Namespaces, descriptor, exec_flag, flag,
+};
+
+use super::{
+    clock,
+    execution::{Execution, Process, ProcessKey, Source},
+};
+use crate::kernel::loader::HostNamespaces;
+
+/// Most bytes read of one file of procfs.
+const MAX_READ: usize = 64 << 10;
+
+/// A process found in procfs.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The process.
+    pub process: Process,
+    /// The content of `/proc/PID/cgroup`.
+    pub cgroups: String,
+}
+
+/// Every process but kernel threads. One that ends meanwhile is left out.
+///
+/// # Errors
+/// When procfs can't be listed.
+pub fn scan(host: HostNamespaces) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        found.extend(read(pid, host));
+    }
+    Ok(found)
+}
+
+/// One process; `None` when it is gone, or a kernel thread.
+fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let stat = Stat::parse(&read_text(&directory.join("stat"))?)?;
+    // A kernel thread has no executable.
+    let exe = fs::read_link(directory.join("exe")).ok()?;
+    let status = read_text(&directory.join("status")).unwrap_or_default();
+    let argv = read_bytes(&directory.join("cmdline")).unwrap_or_default();
+    let namespaces = Namespaces {
+        mnt: namespace(&directory, "mnt"),
+        pid: namespace(&directory, "pid"),
+        net: namespace(&directory, "net"),
+        uts: namespace(&directory, "uts"),
+        ipc: namespace(&directory, "ipc"),
+        cgroup: namespace(&directory, "cgroup"),
+        user: namespace(&directory, "user"),
+        pid_inside: last_number(&status, "NSpid:").unwrap_or(0),
+    };
+    let mut host_namespaces = 0;
+    for (ours, theirs, bit) in [
+        (namespaces.mnt, host.mnt, flag::HOST_MNT_NS),
+        (namespaces.pid, host.pid, flag::HOST_PID_NS),
+        (namespaces.net, host.net, flag::HOST_NET_NS),
+    ] {
+        if ours == theirs {
+            host_namespaces |= bit;
+        }
+    }
+    let program = Execution {
+        exec_ns: 0,
+        executed: None,
+        exe: exe.to_string_lossy().into_owned(),
+        argv: argv
+            .strip_suffix(&[0])
+            .unwrap_or(&argv)
+            .split(|byte| *byte == 0)
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect(),
+        cwd: fs::read_link(directory.join("cwd"))
+            .map(|cwd| cwd.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        filename: String::new(),
+        flags: if argv.len() >= MAX_READ {
+            exec_flag::ARGV_TRUNCATED
+        } else {
+            0
+        },
+        credentials: credentials(&directory, &status),
+        namespaces,
+        host_namespaces,
+        file: file(&directory.join("exe")),
+        stdio: [0, 1, 2].map(|number| stdio(&directory, number)),
+        tty: tty_name(stat.tty),
+    };
+    Some(Found {
+        process: Process {
+            key: ProcessKey {
+                pid,
+                start_ticks: stat.start_ticks,
+            },
+            parent: start_ticks(stat.parent).map(|start_ticks| ProcessKey {
+                pid: stat.parent,
+                start_ticks,
+            }),
+            started: clock::wall(stat.start_ticks.saturating_mul(clock::NS_PER_TICK)),
+            program: Arc::new(program),
+            source: Source::Procfs,
+        },
+        cgroups: read_text(&directory.join("cgroup"))?,
+    })
+}
+
+/// Start of the process that has this id now, in clock ticks since boot; `None` when there is none.
+#[must_use]
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    Stat::parse(&read_text(Path::new(&format!("/proc/{pid}/stat")))?).map(|stat| stat.start_ticks)
+}
+
+/// What is used of `/proc/PID/stat` (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    tty: u32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    fn parse(content: &str) -> Option<Self> {
+        // The name in parentheses may hold blanks and parentheses itself.
+        let (_, rest) = content.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            tty: fields.get(4)?.parse::<i32>().ok()?.cast_unsigned(),
+            start_ticks: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// Name of a terminal from its device number as procfs encodes it: minor bits 7..0 and 31..20, major 15..8.
+fn tty_name(device: u32) -> String {
+    let major = (device >> 8) & 0xff;
+    let minor = (device & 0xff) | ((device >> 12) & 0xfff00);
+    match major {
+        0 => String::new(),
+        4 => format!("tty{minor}"),
+        128..=143 => format!("pts{}", (major - 136) * 256 + minor),
+        _ => format!("{major}:{minor}"),
+    }
+}
+
+fn credentials(directory: &Path, status: &str) -> Credentials {
+    let number = |name: &str| {
+        read_text(&directory.join(name))
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(u32::MAX)
+    };
+    let ids = |name| numbers(status, name);
+    let capabilities = |name: &str| {
+        field(status, name)
+            .and_then(|value| u64::from_str_radix(value, 16).ok())
+            .unwrap_or(0)
+    };
+    let (uid, gid) = (ids("Uid:"), ids("Gid:"));
+    let at = |ids: &[u32], index: usize| ids.get(index).copied().unwrap_or(u32::MAX);
+    Credentials {
+        cap_effective: capabilities("CapEff:"),
+        cap_permitted: capabilities("CapPrm:"),
+        cap_inheritable: capabilities("CapInh:"),
+        cap_bounding: capabilities("CapBnd:"),
+        cap_ambient: capabilities("CapAmb:"),
+        uid: at(&uid, 0),
+        gid: at(&gid, 0),
+        euid: at(&uid, 1),
+        egid: at(&gid, 1),
+        loginuid: number("loginuid"),
+        sessionid: number("sessionid"),
+    }
+}
+
+/// The value of a line of `/proc/PID/status`.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
+fn numbers(status: &str, name: &str) -> Vec<u32> {
+    field(status, name)
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+fn last_number(status: &str, name: &str) -> Option<u32> {
+    numbers(status, name).last().copied()
+}
+
+fn namespace(directory: &Path, name: &str) -> u32 {
+    fs::metadata(directory.join("ns").join(name))
+        .ok()
+        .and_then(|metadata| u32::try_from(metadata.ino()).ok())
+        .unwrap_or(0)
+}
+
+fn file(path: &Path) -> File {
+    let Ok(metadata) = fs::metadata(path) else {
+        return File::default();
+    };
+    let device = metadata.dev();
+    File {
+        inode: metadata.ino(),
+        size: metadata.size(),
+        ctime_s: metadata.ctime().try_into().unwrap_or(0),
+        ctime_ns: metadata.ctime_nsec().try_into().unwrap_or(0),
+        device: (rustix::fs::major(device) << 20) | rustix::fs::minor(device),
+        links: metadata.nlink().try_into().unwrap_or(u32::MAX),
+        mode: metadata.mode(),
+        uid: metadata.uid(),
+        ..File::default()
+    }
+}
+
+fn stdio(directory: &Path, number: u32) -> Descriptor {
+    let path = directory.join("fd").join(number.to_string());
+    let (Ok(target), Ok(metadata)) = (fs::read_link(&path), fs::metadata(&path)) else {
+        return Descriptor::default();
+    };
+    let target = target.to_string_lossy();
+    let kind = match metadata.mode() & 0o170_000 {
+        0o010_000 => descriptor::PIPE,
+        0o140_000 => descriptor::SOCKET,
+        0o100_000 => descriptor::FILE,
+        0o020_000 if target == "/dev/null" => descriptor::NULL,
+        0o020_000
+            if target.starts_with("/dev/pts/")
+                || target.starts_with("/dev/tty")
+                || target == "/dev/console" =>
+        {
+            descriptor::TTY
+        }
+        0o020_000 | 0o060_000 => descriptor::DEVICE,
+        _ => descriptor::OTHER,
+    };
+    Descriptor {
+        inode: metadata.ino(),
+        kind,
+        device: 0,
+    }
+}
+
+fn read_bytes(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .ok()?
+        .take(MAX_READ as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    Some(bytes)
+}
+
+fn read_text(path: &Path) -> Option<String> {
+    read_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_does_not_shift_the_fields_of_stat() {
+        let content =
+            "42 (a) S 1 (b) S 7 42 42 34817 42 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3";
+        assert_eq!(
+            Stat::parse(content),
+            Some(Stat {
+                parent: 7,
+                tty: 34_817,
+                start_ticks: 987_654
+            })
+        );
+        assert_eq!(Stat::parse("42 (a"), None);
+    }
+
+    #[test]
+    fn terminals_are_named() {
+        assert_eq!(tty_name(0), "");
+        assert_eq!(tty_name(34_817), "pts1");
+        assert_eq!(tty_name(1_025), "tty1");
+    }
+
+    #[test]
+    fn this_process_is_found_as_it_is() {
+        let host = HostNamespaces {
+            mnt: namespace(Path::new("/proc/self"), "mnt"),
+            pid: namespace(Path::new("/proc/self"), "pid"),
+            net: 1,
+        };
+        let found = read(std::process::id(), host).expect("alive");
+        let process = found.process;
+        let execution = &process.program;
+        assert_eq!(
+            execution.exe,
+            std::env::current_exe().expect("known").to_string_lossy()
+        );
+        assert_eq!(
+            execution.argv,
+            std::env::args().collect::<Vec<_>>(),
+            "arguments"
+        );
+        assert_eq!(
+            execution.host_namespaces,
+            flag::HOST_MNT_NS | flag::HOST_PID_NS
+        );
+        assert_eq!(
+            process.parent.map(|parent| parent.pid),
+            Some(std::os::unix::process::parent_id())
+        );
+        assert_eq!(start_ticks(process.key.pid), Some(process.key.start_ticks));
+        assert!(execution.file.inode != 0 && execution.credentials.euid != u32::MAX);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_left_out() {
+        let host = HostNamespaces {
+            mnt: 0,
+            pid: 0,
+            net: 0,
+        };
+        assert!(read(u32::MAX, host).is_none());
+    }
+}

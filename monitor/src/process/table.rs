@@ -1,0 +1,443 @@
+//! The processes of the node: those that run, and of those that have ended the ones that still matter.
+//!
+//! A process that has ended stays while a child of it is in the table (it is that child's lineage) and for
+//! some time after. The table has a ceiling, and no owner (a container) may fill more than its share. At a
+//! ceiling the earliest of the owner's ended processes makes room, then any ended one; a process that finds
+//! none is refused and counted.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    sync::Arc,
+};
+
+use super::execution::{Process, ProcessKey};
+
+/// Most processes in the table.
+pub const CEILING: usize = 32_768;
+/// Most processes of one owner.
+pub const OWNER_CEILING: usize = 8_192;
+/// How long a process without children stays after its end, in nanoseconds: its last events may be on the way.
+const LINGER_NS: u64 = 30_000_000_000;
+/// Most ancestors that a look-up follows.
+pub const MAX_ANCESTORS: usize = 64;
+
+/// What the next stage attaches to a process.
+pub trait Attachment: Clone + Default {
+    /// Whose share of the table the process counts against.
+    type Owner: Clone + Eq + Hash;
+    /// The owner; `None` for the host's own.
+    fn owner(&self) -> Option<Self::Owner>;
+}
+
+/// A process in the table.
+#[derive(Clone, Debug)]
+pub struct Entry<A> {
+    /// The process.
+    pub process: Arc<Process>,
+    /// What the next stage attached.
+    pub attachment: A,
+    /// When it ended, in nanoseconds since boot.
+    pub exited_ns: Option<u64>,
+    /// Processes in the table whose parent this is.
+    children: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Table<A: Attachment> {
+    entries: HashMap<ProcessKey, Entry<A>>,
+    /// Of each owner, and of the host.
+    shares: HashMap<Option<A::Owner>, Share>,
+    /// Those that have ended, with the time, the earliest first. May name some that are gone.
+    ended: VecDeque<(u64, ProcessKey)>,
+    refused: u64,
+}
+
+/// An owner's part of the table.
+#[derive(Debug, Default)]
+struct Share {
+    count: usize,
+    /// Those that have ended, the earliest first. May name some that are gone.
+    ended: VecDeque<ProcessKey>,
+}
+
+impl<A: Attachment> Default for Table<A> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            shares: HashMap::new(),
+            ended: VecDeque::new(),
+            refused: 0,
+        }
+    }
+}
+
+impl<A: Attachment> Table<A> {
+    /// How many processes it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many processes found no room since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// A process by its identity.
+    #[must_use]
+    pub fn get(&self, key: ProcessKey) -> Option<&Entry<A>> {
+        self.entries.get(&key)
+    }
+
+    /// Every process that has not ended.
+    pub fn living(&self) -> impl Iterator<Item = &Entry<A>> {
+        self.entries
+            .values()
+            .filter(|entry| entry.exited_ns.is_none())
+    }
+
+    /// The ancestors of a process, its parent first, as far as they are known.
+    #[must_use]
+    pub fn ancestors(&self, process: &Process) -> Vec<&Entry<A>> {
+        let mut ancestors = Vec::new();
+        let mut next = process.parent;
+        while let Some(entry) = next.and_then(|key| self.entries.get(&key)) {
+            // A kernel never makes a circle, a damaged record may.
+            if ancestors.len() >= MAX_ANCESTORS {
+                break;
+            }
+            ancestors.push(entry);
+            next = entry.process.parent;
+        }
+        ancestors
+    }
+
+    /// Puts a process in, or replaces what it ran by what it runs now. `false` when there is no room.
+    pub fn put(&mut self, process: Arc<Process>, attachment: A) -> bool {
+        let key = process.key;
+        let parent = process.parent;
+        if let Some(entry) = self.entries.get_mut(&key) {
+            let old_parent = std::mem::replace(&mut entry.process, process).parent;
+            let old_owner = std::mem::replace(&mut entry.attachment, attachment.clone()).owner();
+            self.recount(old_owner, attachment.owner());
+            if old_parent != parent {
+                self.adopt(parent);
+                self.orphan(old_parent);
+            }
+            return true;
+        }
+        let owner = attachment.owner();
+        if !self.make_room(&owner) {
+            self.refused += 1;
+            return false;
+        }
+        self.entries.insert(
+            key,
+            Entry {
+                process,
+                attachment,
+                exited_ns: None,
+                children: 0,
+            },
+        );
+        self.shares.entry(owner).or_default().count += 1;
+        self.adopt(parent);
+        true
+    }
+
+    /// Replaces what is attached to a process.
+    pub fn attach(&mut self, key: ProcessKey, attachment: A) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            let owner = attachment.owner();
+            let old_owner = std::mem::replace(&mut entry.attachment, attachment).owner();
+            self.recount(old_owner, owner);
+        }
+    }
+
+    /// Notes that a process has ended.
+    pub fn exit(&mut self, key: ProcessKey, now_ns: u64) {
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.exited_ns.is_none()
+        {
+            entry.exited_ns = Some(now_ns);
+            self.ended.push_back((now_ns, key));
+            let owner = entry.attachment.owner();
+            self.shares.entry(owner).or_default().ended.push_back(key);
+        }
+    }
+
+    /// Lets go of processes that ended long ago and are nobody's lineage.
+    pub fn sweep(&mut self, now_ns: u64) {
+        while let Some((ended, key)) = self.ended.front().copied() {
+            if ended.saturating_add(LINGER_NS) > now_ns {
+                break;
+            }
+            self.ended.pop_front();
+            self.remove_if_unneeded(key, now_ns);
+        }
+    }
+
+    /// Makes sure that there is room for one more process of `owner`.
+    fn make_room(&mut self, owner: &Option<A::Owner>) -> bool {
+        loop {
+            let full = self.entries.len() >= CEILING;
+            let share = self.shares.get_mut(owner);
+            let share_full = owner.is_some()
+                && share
+                    .as_ref()
+                    .is_some_and(|share| share.count >= OWNER_CEILING);
+            if !full && !share_full {
+                return true;
+            }
+            let own = share.and_then(|share| share.ended.pop_front());
+            let earliest = match own {
+                Some(key) => Some(key),
+                None if share_full => None,
+                None => self.ended.pop_front().map(|(_, key)| key),
+            };
+            let Some(key) = earliest else {
+                return false;
+            };
+            let has_ended = |entry: &Entry<A>| entry.exited_ns.is_some();
+            if self.entries.get(&key).is_some_and(has_ended) {
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Removes a process that has ended and has no children, then the same of its parent, and so on.
+    fn remove_if_unneeded(&mut self, key: ProcessKey, now_ns: u64) {
+        let mut next = Some(key);
+        while let Some(key) = next {
+            let unneeded = self.entries.get(&key).is_some_and(|entry| {
+                entry.children == 0
+                    && entry
+                        .exited_ns
+                        .is_some_and(|ended| ended.saturating_add(LINGER_NS) <= now_ns)
+            });
+            next = if unneeded { self.remove(key) } else { None };
+        }
+    }
+
+    /// Removes a process; returns its parent.
+    fn remove(&mut self, key: ProcessKey) -> Option<ProcessKey> {
+        let entry = self.entries.remove(&key)?;
+        self.leave(&entry.attachment.owner());
+        self.orphan(entry.process.parent);
+        entry.process.parent
+    }
+
+    fn adopt(&mut self, parent: Option<ProcessKey>) {
+        if let Some(entry) = parent.and_then(|parent| self.entries.get_mut(&parent)) {
+            entry.children += 1;
+        }
+    }
+
+    fn orphan(&mut self, parent: Option<ProcessKey>) {
+        if let Some(entry) = parent.and_then(|parent| self.entries.get_mut(&parent)) {
+            entry.children = entry.children.saturating_sub(1);
+        }
+    }
+
+    /// Moves a process from one owner's share to another's.
+    fn recount(&mut self, from: Option<A::Owner>, to: Option<A::Owner>) {
+        if from != to {
+            self.leave(&from);
+            self.shares.entry(to).or_default().count += 1;
+        }
+    }
+
+    fn leave(&mut self, owner: &Option<A::Owner>) {
+        if let Some(share) = self.shares.get_mut(owner) {
+            share.count = share.count.saturating_sub(1);
+            if share.count == 0 {
+                self.shares.remove(owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::execution::tests::process;
+
+    impl Attachment for Option<u32> {
+        type Owner = u32;
+        fn owner(&self) -> Option<u32> {
+            *self
+        }
+    }
+
+    fn key(pid: u32) -> ProcessKey {
+        ProcessKey {
+            pid,
+            start_ticks: u64::from(pid),
+        }
+    }
+
+    fn put(table: &mut Table<Option<u32>>, pid: u32, parent: u32, owner: Option<u32>) -> bool {
+        table.put(
+            Arc::new(process(key(pid), Some(key(parent)), "/bin/x")),
+            owner,
+        )
+    }
+
+    fn lineage(table: &Table<Option<u32>>, pid: u32) -> Vec<u32> {
+        let process = Arc::clone(&table.get(key(pid)).expect("there").process);
+        table
+            .ancestors(&process)
+            .iter()
+            .map(|entry| entry.process.key.pid)
+            .collect()
+    }
+
+    #[test]
+    fn lineage_outlives_the_parents() {
+        let mut table = Table::default();
+        for (pid, parent) in [(1, 0), (2, 1), (3, 2)] {
+            put(&mut table, pid, parent, None);
+        }
+        table.exit(key(2), 10);
+        table.sweep(10 + 2 * LINGER_NS);
+        assert_eq!(lineage(&table, 3), [2, 1]);
+    }
+
+    #[test]
+    fn what_ended_goes_when_its_descendants_are_gone() {
+        let mut table = Table::default();
+        for (pid, parent) in [(1, 0), (2, 1), (3, 2)] {
+            put(&mut table, pid, parent, None);
+        }
+        table.exit(key(2), 10);
+        table.sweep(10 + 2 * LINGER_NS);
+        table.exit(key(3), 20 + 2 * LINGER_NS);
+        assert_eq!(table.len(), 3, "the end is recent");
+        table.sweep(20 + 3 * LINGER_NS);
+        assert_eq!(table.len(), 1, "both are gone, the first process runs");
+    }
+
+    #[test]
+    fn an_exec_keeps_the_place_of_its_process() {
+        let mut table = Table::default();
+        put(&mut table, 1, 0, None);
+        put(&mut table, 2, 1, Some(7));
+        table.put(Arc::new(process(key(2), Some(key(1)), "/bin/y")), Some(7));
+        assert_eq!(table.len(), 2);
+        assert_eq!(
+            table
+                .get(key(2))
+                .map(|entry| entry.process.program.exe.as_str()),
+            Some("/bin/y")
+        );
+        assert_eq!(table.shares.get(&Some(7)).map(|share| share.count), Some(1));
+    }
+
+    #[test]
+    fn one_owner_can_not_fill_the_table() {
+        let mut table = Table::default();
+        let mut refused = 0;
+        for pid in 1..=u32::try_from(OWNER_CEILING).expect("small") + 10 {
+            if !put(&mut table, pid, 0, Some(1)) {
+                refused += 1;
+            }
+        }
+        assert_eq!((refused, table.refused()), (10, 10));
+        assert!(
+            put(&mut table, 1_000_000, 0, Some(2)),
+            "another's share is free"
+        );
+    }
+
+    #[test]
+    fn a_full_table_lets_go_of_the_ended() {
+        let mut table = Table::default();
+        let ceiling = u32::try_from(CEILING).expect("small");
+        for pid in 1..=ceiling {
+            assert!(put(&mut table, pid, 0, None));
+        }
+        assert!(!put(&mut table, ceiling + 1, 0, None), "all of them run");
+        table.exit(key(5), 1);
+        assert!(put(&mut table, ceiling + 2, 0, None));
+        assert!(table.get(key(5)).is_none());
+        assert_eq!(table.len(), CEILING);
+    }
+
+    /// A container that forks and ends in a chain keeps every ancestor as lineage: the oldest make room.
+    #[test]
+    fn a_chain_of_ended_parents_does_not_shut_its_owner_out() {
+        let mut table = Table::default();
+        let count = u32::try_from(OWNER_CEILING).expect("small") + 100;
+        for pid in 1..=count {
+            assert!(put(&mut table, pid, pid - 1, Some(1)), "{pid}");
+            table.exit(key(pid - 1), u64::from(pid));
+        }
+        assert_eq!(table.len(), OWNER_CEILING);
+        assert_eq!(lineage(&table, count).len(), MAX_ANCESTORS);
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        let mut table = Table::default();
+        put(&mut table, 1, 2, None);
+        put(&mut table, 2, 1, None);
+        assert_eq!(lineage(&table, 1).len(), MAX_ANCESTORS);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u32, u32, Option<u32>),
+        Exit(u32),
+        Attach(u32, Option<u32>),
+        Sweep,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let pid = 1..20u32;
+        let owner = proptest::option::of(0..3u32);
+        prop_oneof![
+            (pid.clone(), 0..20u32, owner.clone()).prop_map(|(p, q, o)| Step::Put(p, q, o)),
+            pid.clone().prop_map(Step::Exit),
+            (pid, owner).prop_map(|(p, o)| Step::Attach(p, o)),
+            Just(Step::Sweep),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order, the counts are those of the entries.
+        #[test]
+        fn counts_are_right(steps in proptest::collection::vec(step(), 0..200)) {
+            let mut table = Table::default();
+            for (number, step) in steps.iter().enumerate() {
+                let now = number as u64 * LINGER_NS / 3;
+                match step {
+                    Step::Put(pid, parent, owner) => { put(&mut table, *pid, *parent, *owner); }
+                    Step::Exit(pid) => table.exit(key(*pid), now),
+                    Step::Attach(pid, owner) => table.attach(key(*pid), *owner),
+                    Step::Sweep => table.sweep(now),
+                }
+            }
+            for owner in [None, Some(0), Some(1), Some(2)] {
+                let counted = table.entries.values()
+                    .filter(|entry| entry.attachment == owner).count();
+                prop_assert_eq!(table.shares.get(&owner).map_or(0, |share| share.count), counted);
+            }
+            for (key, entry) in &table.entries {
+                let children = table.entries.values()
+                    .filter(|child| child.process.parent == Some(*key)).count();
+                prop_assert!(entry.children as usize <= children, "children are never overcounted");
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What has happened lately, for whoever asks.
+
+pub mod recent;

@@ -1,0 +1,100 @@
+//! Set-up, build, run, tests and virtual machines of Watchkeeper: `cargo xtask --help`.
+//!
+//! Each subcommand gets what it needs by itself and says so; nothing here is needed where a built `watchkeeper` runs.
+
+mod archive;
+mod command;
+mod packages;
+mod paths;
+mod programs;
+mod report;
+mod run;
+mod test;
+mod toolchain;
+mod unpack;
+mod vm;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use toolchain::Toolchain;
+
+/// Build, run and test Watchkeeper.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask run --demo                     build, watch this host, show a first alert
+  cargo xtask run -- --cri-socket none       arguments after -- are the agent's
+  cargo xtask test                           everything that a change must pass
+  cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
+
+What is missing is fetched: bpf-linker, QEMU and kernels into the user's cache
+directory, container runtimes for the tests through apt.";
+
+#[derive(Subcommand)]
+enum Task {
+    /// Get what a build needs: bpf-linker for rustc's LLVM, and the standard library's sources
+    Setup,
+    /// Build the release agent, its eBPF programs included
+    Build,
+    /// Build and run the agent in the foreground, with alerts as they happen
+    Run {
+        /// Also play a container in which a shell is run and another one injected
+        #[arg(long)]
+        demo: bool,
+        /// Arguments for `watchkeeper agent`
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Format, lints, unit tests, and where possible end-to-end tests and virtual machines
+    Test,
+    /// Boot other kernels in QEMU, run the demonstration there, look for its alerts
+    Vm {
+        /// Series of a Debian cloud kernel, such as 5.10, 6.1, 6.12 or 7.3; can be repeated
+        #[arg(long = "kernel", value_name = "SERIES", default_values = vm::DEFAULT_KERNELS)]
+        kernels: Vec<String>,
+        /// Test this agent instead of building one
+        #[arg(long, value_name = "PATH")]
+        agent: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup => {
+            Toolchain::ensure()?;
+            println!("everything that a build needs is here");
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Build => {
+            println!(
+                "built {}",
+                programs::agent(&Toolchain::ensure()?)?.display()
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Run { demo, arguments } => run::run(demo, &arguments),
+        Task::Test => test::run(),
+        Task::Vm { kernels, agent } => vm::run(&kernels, agent),
+    }
+}

@@ -1,0 +1,134 @@
+//! The README's test command, and what CI runs: format, lints, unit tests, end-to-end tests, virtual machines.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::report::{Outcome, Report};
+use crate::toolchain::Toolchain;
+use crate::{command, packages, paths, programs, vm};
+
+/// Container runtimes and what their test images are made of.
+const RUNTIMES: [&str; 6] = [
+    "containerd",
+    "runc",
+    "podman",
+    "buildah",
+    "conmon",
+    "busybox-static",
+];
+
+/// Runs every step that this host can run. A failing step does not stop those that don't depend on it.
+pub(crate) fn run() -> Result<ExitCode> {
+    let toolchain = Toolchain::ensure()?;
+    let mut report = Report::default();
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = toolchain.cargo();
+        cargo.args(arguments);
+        outcome(&mut cargo)
+    };
+    report.step("format", || cargo(&["fmt", "--all", "--check"]));
+    report.step("lints", || {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    });
+    report.step("lints, kernel side", || {
+        outcome(&mut kernel_lints(&toolchain))
+    });
+    report.step("unit tests", || {
+        cargo(&["test", "--workspace", "--no-fail-fast"])
+    });
+
+    let mut built = None;
+    report.step("release build", || {
+        built = Some((programs::agent(&toolchain)?, programs::actor(&toolchain)?));
+        Ok(Outcome::Passed)
+    });
+    let not_built = || Ok(Outcome::Skipped("the release build failed".to_owned()));
+    report.step("end-to-end tests", || {
+        if built.is_none() {
+            return not_built();
+        }
+        if !command::is_root() {
+            return Ok(Outcome::Skipped("needs root".to_owned()));
+        }
+        packages::ensure(&RUNTIMES, "test with real containers")?;
+        cargo(&[
+            "test",
+            "--package",
+            "watchkeeper",
+            "--test",
+            "e2e",
+            "--",
+            "--test-threads=1",
+        ])
+    });
+    for series in vm::DEFAULT_KERNELS {
+        report.step(&format!("virtual machine, kernel {series}"), || {
+            let Some((agent, actor)) = &built else {
+                return not_built();
+            };
+            let machine = match vm::Machine::prepare(series) {
+                Ok(machine) => machine,
+                Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
+            };
+            machine.test(agent, actor)
+        });
+    }
+    print!("{}", report.summary());
+    Ok(if report.failed() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The eBPF programs are only compiled for their own target, which needs `core` from source.
+fn kernel_lints(toolchain: &Toolchain) -> Command {
+    let mut clippy = toolchain.cargo();
+    clippy.args([
+        "clippy",
+        "--package",
+        "watchkeeper-ebpf",
+        "--features",
+        "kernel",
+        "--release",
+    ]);
+    clippy.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"]);
+    // A directory of its own: another target and other flags would undo the host's build each time.
+    clippy
+        .arg("--target-dir")
+        .arg(paths::target().join("kernel-lints"));
+    clippy.args(["--", "-D", "warnings"]);
+    clippy.env("RUSTC_BOOTSTRAP", "1");
+    clippy.env(
+        "CARGO_ENCODED_RUSTFLAGS",
+        format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
+    );
+    clippy
+}
+
+fn outcome(command: &mut Command) -> Result<Outcome> {
+    println!("{}", shown(command));
+    let status = command::status(command, "run this step")?;
+    Ok(if status.success() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// The command without the environment: `cargo …`.
+fn shown(command: &Command) -> String {
+    let words: Vec<_> = command
+        .get_args()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    format!("cargo {}", words.join(" "))
+}
