@@ -35,7 +35,6 @@ fn compile_protos() -> anyhow::Result<()> {
 
 /// Builds the programs in `monitor-ebpf` for the BPF target.
 fn compile_ebpf() -> anyhow::Result<()> {
-    println!("cargo:rerun-if-env-changed=PATH");
     let linker = "bpf-linker";
     let found = env::var_os("PATH").is_some_and(|path| {
         env::split_paths(&path).any(|directory| directory.join(linker).is_file())

@@ -40,7 +40,7 @@ use crate::{
     },
     process::{
         clock,
-        execution::{Process, ProcessKey},
+        execution::{Process, ProcessKey, Source},
         procfs,
         table::Table,
     },
@@ -241,8 +241,10 @@ impl Engine {
         if self.processes.get(child).is_some() {
             return;
         }
-        let caller_entry = self.processes.get(caller);
-        let process = caller_entry.map(|entry| entry.process.forked(fork.child, fork.parent));
+        let by = self.process_at(caller);
+        let process = by
+            .as_ref()
+            .map(|caller| caller.forked(fork.child, fork.parent));
         // CLONE_INTO_CGROUP puts the child elsewhere than its caller.
         let place = self.place(fork.child_cgroup_id, 0);
         let creator = match (self.kin(Some(caller)), &place) {
@@ -254,7 +256,7 @@ impl Engine {
             }
             (kin, _) => kin,
         };
-        let membership = self.membership_of_child(&creator, &place);
+        let membership = self.membership_of_child(&creator, &place, by);
         if let Some(process) = process {
             self.processes.put(Arc::new(process), membership);
         }
@@ -287,7 +289,12 @@ impl Engine {
     }
 
     /// What a process is, given what it descends from and where it runs.
-    fn membership_of_child(&mut self, kin: &Kin, place: &Place) -> Option<Membership> {
+    fn membership_of_child(
+        &mut self,
+        kin: &Kin,
+        place: &Place,
+        by: Option<Arc<Process>>,
+    ) -> Option<Membership> {
         match (kin, place) {
             (Kin::Member(kin), Place::Container(container, _))
                 if kin.container.slot == container.slot =>
@@ -295,10 +302,10 @@ impl Engine {
                 Some(kin.of_child())
             }
             (Kin::Unknown, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Unknown))
+                Some(self.registry.enter(container, Origin::Unknown, by))
             }
             (_, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Injected))
+                Some(self.registry.enter(container, Origin::Injected, by))
             }
             (Kin::Member(kin), _) if kin.origin == Origin::NamespaceEntry => Some(kin.of_child()),
             _ => None,
@@ -311,7 +318,10 @@ impl Engine {
         let own = match self.processes.get(key) {
             Some(entry) => entry.attachment.clone(),
             // Its creation was not seen: judge by its parent.
-            None => self.membership_of_child(&self.kin(process.parent), &place),
+            None => {
+                let parent = process.parent.and_then(|parent| self.process_at(parent));
+                self.membership_of_child(&self.kin(process.parent), &place, parent)
+            }
         };
         let membership = self.membership_on_exec(own, &place, &process);
         let mnt_ns = container_mnt_ns(&process);
@@ -341,7 +351,7 @@ impl Engine {
                 Some(own)
             }
             (_, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Injected))
+                Some(self.registry.enter(container, Origin::Injected, None))
             }
             (_, Place::Host(_) | Place::Unknown) => {
                 let mnt_ns = container_mnt_ns(process);
@@ -349,6 +359,7 @@ impl Engine {
                 Some(Membership {
                     container,
                     origin: Origin::NamespaceEntry,
+                    entered_by: self.before(process),
                 })
             }
         }
@@ -370,7 +381,8 @@ impl Engine {
                     Some(own)
                 }
                 (_, Place::Container(container, _)) => {
-                    Some(self.registry.enter(container, Origin::Injected))
+                    let by = self.mover(ProcessKey::from(header), moved);
+                    Some(self.registry.enter(container, Origin::Injected, by))
                 }
                 _ => None,
             };
@@ -378,14 +390,35 @@ impl Engine {
         }
         let detail = Detail::CgroupAttach {
             moved,
-            process: self
-                .processes
-                .get(moved)
-                .map(|entry| Arc::clone(&entry.process)),
+            process: self.process_at(moved),
             cgroup_id: attach.cgroup_id,
             path: self.registry.path(attach.cgroup_id),
         };
         self.emit(header, ProcessKey::from(header), detail);
+    }
+
+    /// Who is behind a move: the process that made it, or where a service manager did so on request (systemd, for
+    /// the runtimes' systemd driver) the parent of the one that was moved.
+    fn mover(&self, caller: ProcessKey, moved: ProcessKey) -> Option<Arc<Process>> {
+        if caller.pid == 1 {
+            self.process_at(self.process_at(moved)?.parent?)
+        } else {
+            self.process_at(caller)
+        }
+    }
+
+    /// Who is behind what a process runs now: itself with the program it ran before, or where it was only forked to
+    /// run this one, its parent.
+    fn before(&self, process: &Process) -> Option<Arc<Process>> {
+        match self.process_at(process.key) {
+            Some(before) if before.source != Source::Fork => Some(before),
+            _ => self.process_at(process.parent?),
+        }
+    }
+
+    /// The process with this identity, and what it runs.
+    fn process_at(&self, key: ProcessKey) -> Option<Arc<Process>> {
+        Some(Arc::clone(&self.processes.get(key)?.process))
     }
 
     /// Where processes of a cgroup run; looks again where a cgroup has not been announced.
@@ -429,7 +462,11 @@ impl Engine {
         let event = Arc::new(Event {
             time: clock::wall(header.time_ns),
             process,
-            origin: membership.map(|membership| membership.origin),
+            origin: membership.as_ref().map(|membership| membership.origin),
+            injected_by: membership.and_then(|membership| match membership.origin {
+                Origin::Injected | Origin::NamespaceEntry => membership.entered_by,
+                Origin::Entrypoint | Origin::Descendant | Origin::Unknown => None,
+            }),
             ancestors,
             place,
             detail,
@@ -530,12 +567,14 @@ impl Engine {
             return Some(Membership {
                 container,
                 origin: Origin::NamespaceEntry,
+                entered_by: None,
             });
         };
         let member = |origin| {
             Some(Membership {
                 container: Arc::clone(container),
                 origin,
+                entered_by: None,
             })
         };
         if self.registry.init(container).is_none() {
@@ -619,6 +658,7 @@ impl Engine {
                 time: SystemTime::now(),
                 process: None,
                 origin: None,
+                injected_by: None,
                 ancestors: Vec::new(),
                 place,
                 detail: Detail::Loss(loss),

@@ -22,6 +22,8 @@ pub struct Event {
     pub process: Option<Arc<Process>>,
     /// How the process came into its container.
     pub origin: Option<Origin>,
+    /// Who put it there, of one that was put into its container from outside.
+    pub injected_by: Option<Arc<Process>>,
     /// The process's ancestors, its parent first.
     pub ancestors: Vec<Ancestor>,
     /// Where it happened.

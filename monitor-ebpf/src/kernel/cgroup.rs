@@ -2,7 +2,7 @@
 
 use watchkeeper_ebpf::offsets::ABSENT;
 
-use super::{Address, follow, read_or_zero};
+use super::{Address, follow, read};
 
 /// The cgroup of a task in the watched hierarchy.
 #[inline(always)]
@@ -19,7 +19,7 @@ pub fn of_task(task: Address) -> Address {
 /// Its id: the inode number of its directory, 64 bits since 5.5 (kernel commit 40430452fd5d).
 #[inline(always)]
 pub fn id(cgroup: Address) -> u64 {
-    read_or_zero(follow(cgroup, offset!(cgroup_kn)), offset!(kernfs_id))
+    read(follow(cgroup, offset!(cgroup_kn)), offset!(kernfs_id))
 }
 
 /// Id of the cgroup above; 0 for the root.
@@ -34,5 +34,5 @@ pub fn parent_id(cgroup: Address) -> u64 {
 #[inline(always)]
 pub fn is_watched(cgroup: Address) -> bool {
     let root = follow(cgroup, offset!(cgroup_root));
-    read_or_zero::<u32>(root, offset!(cgroup_root_hierarchy_id)) == setting!(hierarchy_id)
+    read::<u32>(root, offset!(cgroup_root_hierarchy_id)) == setting!(hierarchy_id)
 }

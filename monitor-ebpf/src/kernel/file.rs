@@ -5,7 +5,7 @@ use watchkeeper_ebpf::{
     record::{Descriptor, File, descriptor, file_flag},
 };
 
-use super::{Address, follow, read_or_zero};
+use super::{Address, follow, read};
 
 /// include/uapi/linux/magic.h
 const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
@@ -36,16 +36,16 @@ pub fn describe(file: Address) -> File {
     let inode = follow(file, offset!(file_inode));
     let sb = follow(inode, offset!(inode_sb));
     File {
-        inode: read_or_zero(inode, offset!(inode_number)),
-        size: read_or_zero(inode, offset!(inode_size)),
-        ctime_s: read_or_zero(inode, offset!(inode_ctime_s)),
-        ctime_ns: read_or_zero(inode, offset!(inode_ctime_ns)),
-        device: read_or_zero(sb, offset!(sb_device)),
-        links: read_or_zero(inode, offset!(inode_links)),
-        mode: read_or_zero::<u16>(inode, offset!(inode_mode)) as u32,
-        uid: read_or_zero(inode, offset!(inode_uid)),
+        inode: read(inode, offset!(inode_number)),
+        size: read(inode, offset!(inode_size)),
+        ctime_s: read(inode, offset!(inode_ctime_s)),
+        ctime_ns: read(inode, offset!(inode_ctime_ns)),
+        device: read(sb, offset!(sb_device)),
+        links: read(inode, offset!(inode_links)),
+        mode: read::<u16>(inode, offset!(inode_mode)) as u32,
+        uid: read(inode, offset!(inode_uid)),
         flags: storage(inode, sb),
-        filesystem: read_or_zero::<u64>(sb, offset!(sb_magic)) as u32,
+        filesystem: read::<u64>(sb, offset!(sb_magic)) as u32,
         reserved: 0,
     }
 }
@@ -53,7 +53,7 @@ pub fn describe(file: Address) -> File {
 /// Where its content lies, as bits of [`file_flag`].
 #[inline(always)]
 fn storage(inode: Address, sb: Address) -> u32 {
-    let magic = read_or_zero::<u64>(sb, offset!(sb_magic));
+    let magic = read::<u64>(sb, offset!(sb_magic));
     if magic == OVERLAYFS_SUPER_MAGIC {
         if offset!(ovl_inode_upper) == ABSENT || offset!(ovl_inode_vfs) == ABSENT {
             return file_flag::OVERLAY | file_flag::UPPER_LAYER_UNKNOWN;
@@ -66,7 +66,7 @@ fn storage(inode: Address, sb: Address) -> u32 {
         };
     }
     if magic == TMPFS_MAGIC {
-        return if read_or_zero::<u64>(sb, offset!(sb_flags)) & SB_KERNMOUNT == 0 {
+        return if read::<u64>(sb, offset!(sb_flags)) & SB_KERNMOUNT == 0 {
             file_flag::TMPFS
         } else {
             file_flag::TMPFS | file_flag::MEMFD
@@ -79,7 +79,7 @@ fn storage(inode: Address, sb: Address) -> u32 {
 #[inline(always)]
 pub fn descriptor(task: Address, number: u32) -> Descriptor {
     let table = follow(follow(task, offset!(task_files)), offset!(files_fdt));
-    if number >= read_or_zero::<u32>(table, offset!(fdtable_max_fds)) {
+    if number >= read::<u32>(table, offset!(fdtable_max_fds)) {
         return Descriptor::default();
     }
     let file = follow(follow(table, offset!(fdtable_fd)), number * 8);
@@ -87,13 +87,10 @@ pub fn descriptor(task: Address, number: u32) -> Descriptor {
         return Descriptor::default();
     }
     let inode = follow(file, offset!(file_inode));
-    let device = read_or_zero::<u32>(inode, offset!(inode_rdev));
+    let device = read::<u32>(inode, offset!(inode_rdev));
     Descriptor {
-        inode: read_or_zero(inode, offset!(inode_number)),
-        kind: kind(
-            read_or_zero::<u16>(inode, offset!(inode_mode)) as u32,
-            device,
-        ),
+        inode: read(inode, offset!(inode_number)),
+        kind: kind(read::<u16>(inode, offset!(inode_mode)) as u32, device),
         device,
     }
 }

@@ -10,7 +10,7 @@ use super::{Address, follow};
 use crate::output::{self, PAYLOAD_MASK};
 
 /// Most components and mounts that a walk passes.
-const MAX_STEPS: u32 = 32;
+const MAX_STEPS: u32 = 128;
 
 /// The walk ended before the root.
 pub const TRUNCATED: u32 = 1 << 31;

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_get_current_task;
 use watchkeeper_ebpf::record::{Namespaces, ProcessId, flag};
 
-use super::{Address, cred, follow, read_or_zero};
+use super::{Address, cred, follow, read};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -20,7 +20,7 @@ pub fn current() -> Address {
 pub fn process(task: Address) -> ProcessId {
     let leader = follow(task, offset!(task_group_leader));
     ProcessId {
-        start_ns: read_or_zero(leader, offset!(task_start)),
+        start_ns: read(leader, offset!(task_start)),
         pid: tgid(task),
         reserved: 0,
     }
@@ -29,13 +29,13 @@ pub fn process(task: Address) -> ProcessId {
 /// Id of its process.
 #[inline(always)]
 pub fn tgid(task: Address) -> u32 {
-    read_or_zero(task, offset!(task_tgid))
+    read(task, offset!(task_tgid))
 }
 
 /// Its own id, as thread.
 #[inline(always)]
 pub fn tid(task: Address) -> u32 {
-    read_or_zero(task, offset!(task_pid))
+    read(task, offset!(task_pid))
 }
 
 /// The process it is a child of.
@@ -47,7 +47,7 @@ pub fn parent(task: Address) -> ProcessId {
 /// Whether it is a thread of the kernel itself.
 #[inline(always)]
 pub fn is_kernel_thread(task: Address) -> bool {
-    read_or_zero::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0
+    read::<u32>(task, offset!(task_flags)) & PF_KTHREAD != 0
 }
 
 /// The innermost entry of the task's `struct pid`: (number, namespace).
@@ -55,12 +55,9 @@ pub fn is_kernel_thread(task: Address) -> bool {
 fn innermost_pid(task: Address) -> (u32, Address) {
     let pid = follow(task, offset!(task_thread_pid));
     // The kernel nests pid namespaces 32 deep (MAX_PID_NS_LEVEL).
-    let level = read_or_zero::<u32>(pid, offset!(pid_level)) & 31;
+    let level = read::<u32>(pid, offset!(pid_level)) & 31;
     let upid = pid + offset!(pid_numbers) as u64 + (level * offset!(upid_size)) as u64;
-    (
-        read_or_zero(upid, offset!(upid_nr)),
-        follow(upid, offset!(upid_ns)),
-    )
+    (read(upid, offset!(upid_nr)), follow(upid, offset!(upid_ns)))
 }
 
 /// Inode numbers of its namespaces.
@@ -69,12 +66,12 @@ pub fn namespaces(task: Address) -> Namespaces {
     let nsproxy = follow(task, offset!(task_nsproxy));
     let (pid_inside, pid_ns) = innermost_pid(task);
     Namespaces {
-        mnt: read_or_zero(follow(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum)),
-        pid: read_or_zero(pid_ns, offset!(pid_ns_inum)),
-        net: read_or_zero(follow(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum)),
-        uts: read_or_zero(follow(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum)),
-        ipc: read_or_zero(follow(nsproxy, offset!(nsproxy_ipc)), offset!(ipc_ns_inum)),
-        cgroup: read_or_zero(
+        mnt: read(follow(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum)),
+        pid: read(pid_ns, offset!(pid_ns_inum)),
+        net: read(follow(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum)),
+        uts: read(follow(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum)),
+        ipc: read(follow(nsproxy, offset!(nsproxy_ipc)), offset!(ipc_ns_inum)),
+        cgroup: read(
             follow(nsproxy, offset!(nsproxy_cgroup)),
             offset!(cgroup_ns_inum),
         ),

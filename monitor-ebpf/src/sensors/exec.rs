@@ -12,7 +12,7 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    kernel::{Address, cred, file, follow, path, read, read_or_zero, task},
+    kernel::{Address, cred, file, follow, path, read, task},
     maps::TELEMETRY,
     output::{Draft, PAYLOAD_MASK, Payload, Subject, is_ignored},
 };
@@ -78,8 +78,8 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     }
     let filename_end = append_filename(payload, cwd_end, filename);
 
-    let start: u64 = read_or_zero(mm, offset!(mm_arg_start));
-    let end: u64 = read_or_zero(mm, offset!(mm_arg_end));
+    let start: u64 = read(mm, offset!(mm_arg_start));
+    let end: u64 = read(mm, offset!(mm_arg_end));
     let total = end.saturating_sub(start);
     let mut argv_length = total;
     if argv_length > MAX_ARGV as u64 {
@@ -92,7 +92,7 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     }
 
     let tty = follow(follow(task, offset!(task_signal)), offset!(signal_tty));
-    let tty_name = read(tty, offset!(tty_name)).unwrap_or([0; 32]);
+    let tty_name = read::<[u8; 32]>(tty, offset!(tty_name));
     // SAFETY: the body belongs to the caller's program until its draft is submitted.
     unsafe {
         (*body).parent = task::parent(task);

@@ -7,7 +7,7 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    kernel::{Address, follow, read, read_or_zero, task},
+    kernel::{Address, follow, read, task},
     maps::TELEMETRY,
     output::{Draft, Subject, is_ignored},
 };
@@ -18,7 +18,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*const u8>(0) as Address;
     let signal = follow(task, offset!(task_signal));
     // Already decremented for this thread (kernel/exit.c, do_exit).
-    if read::<u32>(signal, offset!(signal_live)) != Some(0) || task::is_kernel_thread(task) {
+    if read::<u32>(signal, offset!(signal_live)) != 0 || task::is_kernel_thread(task) {
         return 0;
     }
     let subject = Subject::of(task);
@@ -29,8 +29,8 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     // The group's code where exit_group(2) or a signal ended all threads, else this last thread's own.
-    let group_code: u32 = read_or_zero(signal, offset!(signal_group_exit_code));
-    let own_code: u32 = read_or_zero(task, offset!(task_exit_code));
+    let group_code: u32 = read(signal, offset!(signal_group_exit_code));
+    let own_code: u32 = read(task, offset!(task_exit_code));
     let body = draft.body::<Exit>();
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe {

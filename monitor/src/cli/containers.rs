@@ -68,6 +68,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 state(container),
             ]);
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         show::print(&format!("{}\n", table.trim_fmt()))?;
         Ok(())
     })

@@ -188,14 +188,13 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
         line("pod", &pod(container.pod.as_ref()));
         line(
             "container",
-            &clean(&format!(
+            clean(&format!(
                 "{} {} ({})",
                 container.name,
                 short_id(&container.id),
                 runtime(container.runtime())
             ))
-            .trim_start()
-            .to_owned(),
+            .trim_start(),
         );
         line(
             "image",

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::model::Container;
-use crate::process::table::Attachment;
+use crate::process::{execution::Process, table::Attachment};
 
 /// How a process came to be in its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Membership {
     pub container: Arc<Container>,
     /// How it came there.
     pub origin: Origin,
+    /// Who put it, or the process it descends from, into the container; `None` where that is not known.
+    pub entered_by: Option<Arc<Process>>,
 }
 
 impl Membership {
@@ -44,6 +46,7 @@ impl Membership {
                 Origin::Entrypoint => Origin::Descendant,
                 other => other,
             },
+            entered_by: self.entered_by.clone(),
         }
     }
 }

@@ -51,12 +51,15 @@ pub struct Connection {
     pub reason: String,
 }
 
+/// Called when more is known of a container.
+type Changed = dyn Fn(&Arc<Container>) + Send + Sync;
+
 /// Asks runtimes.
 pub struct Resolver {
     socket: Socket,
     state: Mutex<State>,
     connection: Arc<RwLock<Connection>>,
-    changed: Box<dyn Fn(&Arc<Container>) + Send + Sync>,
+    changed: Box<Changed>,
 }
 
 #[derive(Default)]

@@ -19,7 +19,7 @@ use super::{
     model::Container,
     shape,
 };
-use crate::process::execution::ProcessKey;
+use crate::process::execution::{Process, ProcessKey};
 
 /// Most cgroups that are kept; more are found again through their container's slot.
 const MAX_CGROUPS: usize = 65_536;
@@ -154,7 +154,7 @@ impl Registry {
         let mut announced = Vec::new();
         let root = fs::metadata(mount)?.ino();
         announced.push(self.created(root, "/"));
-        self.scan_below(mount, String::new(), 0, &mut announced);
+        self.scan_below(mount, "", 0, &mut announced);
         Ok(announced)
     }
 
@@ -169,7 +169,7 @@ impl Registry {
     fn scan_below(
         &mut self,
         directory: &Path,
-        path: String,
+        path: &str,
         depth: usize,
         announced: &mut Vec<Announced>,
     ) {
@@ -185,7 +185,7 @@ impl Registry {
             }
             let path = format!("{path}/{}", entry.file_name().to_string_lossy());
             announced.push(self.created(metadata.ino(), &path));
-            self.scan_below(&entry.path(), path, depth + 1, announced);
+            self.scan_below(&entry.path(), &path, depth + 1, announced);
         }
     }
 
@@ -202,12 +202,7 @@ impl Registry {
             if let Some(container) = self.container_at(own) {
                 return container;
             }
-            let container = Arc::new(Container::new(
-                shape.clone(),
-                own.to_owned(),
-                id,
-                self.next_slot,
-            ));
+            let container = Arc::new(Container::new(shape, own.to_owned(), id, self.next_slot));
             self.next_slot += 1;
             self.progress.insert(
                 container.slot,
@@ -358,8 +353,13 @@ impl Registry {
     }
 
     /// A process enters a container: what it is from then on. Where it is not the first to do so it is `later`:
-    /// injected, or unknown where nothing tells that it comes from outside.
-    pub fn enter(&mut self, container: &Arc<Container>, later: Origin) -> Membership {
+    /// injected, or unknown where nothing tells that it comes from outside. `by` is who put it there.
+    pub fn enter(
+        &mut self,
+        container: &Arc<Container>,
+        later: Origin,
+        by: Option<Arc<Process>>,
+    ) -> Membership {
         let first = self
             .progress
             .get_mut(&container.slot)
@@ -367,6 +367,7 @@ impl Registry {
         Membership {
             container: Arc::clone(container),
             origin: if first { Origin::Descendant } else { later },
+            entered_by: by,
         }
     }
 
@@ -513,13 +514,13 @@ mod tests {
         let mut registry = Registry::new(Vec::new());
         let container = registry.created(10, &path()).container.expect("new");
         // The runtime enters, and its child runs the first program.
-        let runtime = registry.enter(&container, Origin::Injected);
+        let runtime = registry.enter(&container, Origin::Injected, None);
         let init = registry.ran(runtime.of_child(), key(7), 4_026);
         assert_eq!(init.origin, Origin::Entrypoint);
         assert_eq!(registry.init(&container), Some(key(7)));
         let child = registry.ran(init.of_child(), key(8), 4_026);
         assert_eq!(child.origin, Origin::Descendant);
-        let exec = registry.enter(&container, Origin::Injected);
+        let exec = registry.enter(&container, Origin::Injected, None);
         assert_eq!(
             registry.ran(exec.of_child(), key(9), 4_026).origin,
             Origin::Injected

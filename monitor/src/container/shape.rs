@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_runtime_and_driver_is_recognised() {
-        use Runtime::{Buildah, Containerd, CriO, Docker, Podman, Unknown};
+        use Runtime::{Containerd, CriO, Docker, Podman, Unknown};
         let cases = [
             // (path, runtime, pod uid)
             (

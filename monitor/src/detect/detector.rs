@@ -15,7 +15,8 @@ use lru::LruCache;
 use super::{
     alert::Alert,
     executable::{Candidate, Inspector},
-    listening, shell,
+    listening,
+    shell::{self, Service},
 };
 use crate::{
     event::{Detail, Event},
@@ -35,6 +36,7 @@ struct Observation {
     number: u64,
     process: Arc<Process>,
     candidate: Candidate,
+    service: Option<Service>,
 }
 
 /// The entrance of the detection stage.
@@ -81,11 +83,21 @@ impl Detector {
         ) else {
             return;
         };
+        let candidate = self.inspector.candidate(process, init);
+        if let Candidate::Known(content) = &candidate
+            && shell::recognise(&process.program, content).is_none()
+        {
+            return;
+        }
+        // Processes end quickly: what only procfs tells of them is asked for here, and only for what is a shell or
+        // has not been seen before.
+        let service = shell::service(event, |found| listening::port(found.key));
         let observation = Observation {
             event: Arc::clone(event),
             number,
             process: Arc::clone(process),
-            candidate: self.inspector.candidate(process, init),
+            candidate,
+            service,
         };
         if queue.try_send(observation).is_err() {
             self.overloaded.fetch_add(1, Ordering::Relaxed);
@@ -131,14 +143,13 @@ impl Rules {
             number,
             process,
             candidate,
+            service,
         } = observation;
         let content = self.inspector.content(candidate);
         let Some(shell) = shell::recognise(&process.program, &content) else {
             return;
         };
-        let Some(finding) =
-            shell::judge(&event, &process, &shell, |found| listening::port(found.key))
-        else {
+        let Some(finding) = shell::judge(&event, &process, &shell, service.as_ref()) else {
             return;
         };
         let Some(rule) = self.catalogue.get(finding.rule) else {

@@ -84,92 +84,115 @@ fn is_name(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// What the rules say of a shell that a container's process became. `listens` gives the port that a process listens on.
+/// A process that listens on the network.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The process.
+    pub process: Arc<Process>,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The nearest ancestor in the same container that listens on the network, of a process that descends from the
+/// container's own. `listens` gives the port that a process listens on.
+#[must_use]
+pub fn service(event: &Event, listens: impl Fn(&Process) -> Option<u16>) -> Option<Service> {
+    match event.origin? {
+        Origin::Injected | Origin::NamespaceEntry => None,
+        Origin::Entrypoint | Origin::Descendant | Origin::Unknown => {
+            within(event).find_map(|ancestor| {
+                Some(Service {
+                    port: listens(&ancestor.process)?,
+                    process: Arc::clone(&ancestor.process),
+                })
+            })
+        }
+    }
+}
+
+/// The ancestors in the container that an event happened in, up to its first process.
+fn within(event: &Event) -> impl Iterator<Item = &Ancestor> {
+    let slot = event.container().map(|container| container.slot);
+    event.ancestors.iter().take_while(move |ancestor| {
+        let membership = ancestor.membership.as_ref();
+        membership.map(|membership| membership.container.slot) == slot && slot.is_some()
+    })
+}
+
+/// What the rules say of a shell that a container's process became.
 #[must_use]
 pub fn judge(
     event: &Event,
     process: &Process,
     shell: &Shell,
-    listens: impl Fn(&Process) -> Option<u16>,
+    service: Option<&Service>,
 ) -> Option<Finding> {
-    let container = event.container()?;
-    let inside = |ancestor: &&Ancestor| {
-        ancestor
-            .membership
-            .as_ref()
-            .is_some_and(|membership| membership.container.slot == container.slot)
-    };
-    let within: Vec<&Ancestor> = event.ancestors.iter().take_while(inside).collect();
+    event.container()?;
     let mut facts = facts(process, shell);
     let described = describe(process, shell);
-    match event.origin? {
-        origin @ (Origin::Injected | Origin::NamespaceEntry) => {
-            let injected_by = event
-                .ancestors
-                .iter()
-                .find(|ancestor| !inside(ancestor))
-                .map(|ancestor| Arc::clone(&ancestor.process));
-            let method = method(origin, injected_by.as_deref());
-            let by = injected_by.as_ref().map_or_else(
-                || "a process that is gone".to_owned(),
-                |process| format!("{} (pid {})", process.program.exe, process.key.pid),
-            );
-            let message = format!("{described} was put into the container by {by}, {method}");
-            facts.insert("method", method);
-            Some(finding(
-                "shell.injected",
-                message,
-                event.ancestors.clone(),
-                injected_by,
-                facts,
-                shell,
-            ))
-        }
-        Origin::Entrypoint | Origin::Descendant | Origin::Unknown => {
-            let ancestors: Vec<Ancestor> = within.iter().map(|found| (*found).clone()).collect();
-            let service = within.iter().find_map(|ancestor| {
-                let port = listens(&ancestor.process)?;
-                Some((&ancestor.process, port))
-            });
-            if let Some((service, port)) = service {
-                facts.insert("service", service.program.exe.clone());
-                facts.insert("servicePid", service.key.pid.to_string());
-                facts.insert("servicePort", port.to_string());
-                let message = format!(
-                    "{described} descends from {} (pid {}), which listens on TCP port {port}",
-                    service.program.exe, service.key.pid
-                );
-                return Some(finding(
-                    "shell.from-service",
-                    message,
-                    ancestors,
-                    None,
-                    facts,
-                    shell,
-                ));
-            }
-            if !is_interactive(&process.program) {
-                return None;
-            }
-            let place = if event.origin == Some(Origin::Entrypoint) {
-                "is the container's entry point"
-            } else {
-                "runs in the container"
-            };
-            let message = format!(
-                "{described} {place} and has terminal {}",
-                terminal(&process.program)
-            );
-            Some(finding(
-                "shell.interactive",
-                message,
-                ancestors,
-                None,
-                facts,
-                shell,
-            ))
-        }
+    let origin = event.origin?;
+    if matches!(origin, Origin::Injected | Origin::NamespaceEntry) {
+        let injected_by = event.injected_by.clone().or_else(|| {
+            let outside = event.ancestors.get(within(event).count())?;
+            Some(Arc::clone(&outside.process))
+        });
+        let method = method(origin, injected_by.as_deref());
+        let by = injected_by.as_ref().map_or_else(
+            || "a process that is gone".to_owned(),
+            |process| format!("{} (pid {})", process.program.exe, process.key.pid),
+        );
+        facts.insert("method", method.to_owned());
+        return Some(finding(
+            "shell.injected",
+            format!("{described} was put into the container by {by}, {method}"),
+            event.ancestors.clone(),
+            injected_by,
+            facts,
+            shell,
+        ));
     }
+    let ancestors: Vec<Ancestor> = within(event).cloned().collect();
+    if let Some(Service {
+        process: service,
+        port,
+    }) = service
+    {
+        facts.insert("service", service.program.exe.clone());
+        facts.insert("servicePid", service.key.pid.to_string());
+        facts.insert("servicePort", port.to_string());
+        let message = format!(
+            "{described} descends from {} (pid {}), which listens on TCP port {port}",
+            service.program.exe, service.key.pid
+        );
+        return Some(finding(
+            "shell.from-service",
+            message,
+            ancestors,
+            None,
+            facts,
+            shell,
+        ));
+    }
+    if !is_interactive(&process.program) {
+        return None;
+    }
+    let place = if origin == Origin::Entrypoint {
+        "is the container's entry point"
+    } else {
+        "runs in the container"
+    };
+    let message = format!(
+        "{described} {place} and has a terminal ({})",
+        terminal(&process.program)
+    );
+    Some(finding(
+        "shell.interactive",
+        message,
+        ancestors,
+        None,
+        facts,
+        shell,
+    ))
 }
 
 fn finding(
@@ -223,9 +246,9 @@ fn describe(process: &Process, shell: &Shell) -> String {
 }
 
 /// How a shell was put into its container.
-fn method(origin: Origin, injected_by: Option<&Process>) -> String {
+fn method(origin: Origin, injected_by: Option<&Process>) -> &'static str {
     if origin == Origin::NamespaceEntry {
-        return "entering its namespaces".to_owned();
+        return "entering its namespaces";
     }
     // Kubernetes, CRI tools and podman all have the OCI runtime do it, with its command `exec`.
     let by_runtime = injected_by.is_some_and(|process| {
@@ -236,9 +259,9 @@ fn method(origin: Origin, injected_by: Option<&Process>) -> String {
             .any(|argument| argument == "exec")
     });
     if by_runtime {
-        "with the runtime's exec (kubectl exec, crictl exec, podman exec)".to_owned()
+        "with the runtime's exec (kubectl exec, crictl exec, podman exec)"
     } else {
-        "joining its cgroup".to_owned()
+        "joining its cgroup"
     }
 }
 
@@ -249,7 +272,7 @@ fn is_interactive(program: &Execution) -> bool {
 
 fn terminal(program: &Execution) -> &str {
     if program.tty.is_empty() {
-        "as standard input"
+        "standard input"
     } else {
         &program.tty
     }
@@ -294,6 +317,7 @@ mod tests {
             membership: container.map(|container| Membership {
                 container: Arc::clone(container),
                 origin,
+                entered_by: None,
             }),
         }
     }
@@ -304,6 +328,7 @@ mod tests {
             time: SystemTime::UNIX_EPOCH,
             process: Some(Arc::new(process.clone())),
             origin: Some(origin),
+            injected_by: None,
             ancestors,
             place: Place::Container(container, "/docker/x".into()),
             detail: Detail::Exec,
@@ -378,14 +403,18 @@ mod tests {
     fn an_entry_point_without_terminal_is_quiet() {
         let process = program("/bin/sh", &["sh", "/entrypoint.sh"]);
         let event = event(&process, Origin::Entrypoint, Vec::new());
-        assert!(judge(&event, &process, &shell(), |_| Some(80)).is_none());
+        assert!(
+            service(&event, |_| Some(80)).is_none(),
+            "it has no ancestors inside"
+        );
+        assert!(judge(&event, &process, &shell(), None).is_none());
     }
 
     #[test]
     fn a_terminal_makes_it_interactive() {
         let process = with_tty(&program("/bin/sh", &["sh"]));
         let event = event(&process, Origin::Entrypoint, Vec::new());
-        let finding = judge(&event, &process, &shell(), |_| None).expect("found");
+        let finding = judge(&event, &process, &shell(), None).expect("found");
         assert_eq!(finding.rule, "shell.interactive");
         assert!(finding.message.contains("pts0"), "{}", finding.message);
     }
@@ -395,20 +424,21 @@ mod tests {
         let process = program("/bin/sh", &["sh", "-c", "id"]);
         let container = container();
         let own = program("/app/worker", &["worker"]);
-        let service = self::process(key(3), None, "/app/server");
+        let server = self::process(key(3), None, "/app/server");
         let host = self::process(key(2), None, "/usr/bin/shim");
         let event = event(
             &process,
             Origin::Descendant,
             vec![
                 ancestor(own, Some(&container), Origin::Descendant),
-                ancestor(service, Some(&container), Origin::Entrypoint),
+                ancestor(server, Some(&container), Origin::Entrypoint),
                 ancestor(host, None, Origin::Unknown),
             ],
         );
         let listens =
             |port_of: u32| move |process: &Process| (process.key.pid == port_of).then_some(8_080);
-        let finding = judge(&event, &process, &shell(), listens(3)).expect("found");
+        let found = service(&event, listens(3)).expect("it listens");
+        let finding = judge(&event, &process, &shell(), Some(&found)).expect("found");
         assert_eq!(finding.rule, "shell.from-service");
         assert_eq!(
             finding.ancestors.len(),
@@ -417,9 +447,10 @@ mod tests {
         );
         assert_eq!(finding.facts["servicePort"], "8080");
         assert!(
-            judge(&event, &process, &shell(), listens(2)).is_none(),
+            service(&event, listens(2)).is_none(),
             "what listens outside the container does not count"
         );
+        assert!(judge(&event, &process, &shell(), None).is_none());
     }
 
     #[test]
@@ -429,16 +460,27 @@ mod tests {
             key: key(4),
             ..program("/usr/bin/runc", &["runc", "exec", "x"])
         };
-        let event = event(
+        let mut event = event(
             &process,
             Origin::Injected,
-            vec![ancestor(runtime, None, Origin::Unknown)],
+            vec![ancestor(runtime.clone(), None, Origin::Unknown)],
         );
-        let finding = judge(&event, &process, &shell(), |_| None).expect("found");
+        let finding = judge(&event, &process, &shell(), None).expect("found");
         assert_eq!(finding.rule, "shell.injected");
-        assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(4));
+        assert_eq!(
+            finding.injected_by.map(|process| process.key.pid),
+            Some(4),
+            "the nearest ancestor outside"
+        );
         assert!(finding.facts["method"].contains("kubectl exec"));
         assert_eq!(finding.facts["interactive"], "false");
+        // The runtime has ended by then, and another process is the parent.
+        event.injected_by = Some(Arc::new(Process {
+            key: key(5),
+            ..runtime
+        }));
+        let finding = judge(&event, &process, &shell(), None).expect("found");
+        assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(5));
     }
 
     #[test]
@@ -446,6 +488,6 @@ mod tests {
         let process = with_tty(&program("/bin/sh", &["sh"]));
         let mut event = event(&process, Origin::Injected, Vec::new());
         event.place = Place::Host("/".into());
-        assert!(judge(&event, &process, &shell(), |_| None).is_none());
+        assert!(judge(&event, &process, &shell(), None).is_none());
     }
 }

@@ -96,7 +96,7 @@ fn offset_in(btf: &Btf, place: &str) -> Option<u32> {
     let members: Vec<&str> = names.collect();
     let types = btf.resolve_types_by_name(structure).ok()?;
     types
-        .into_iter()
+        .iter()
         .filter(|found| matches!(found, Type::Struct(_) | Type::Union(_)))
         .find_map(|found| bits_of_path(btf, found, &members))
         .filter(|bits| bits % 8 == 0)
@@ -104,13 +104,13 @@ fn offset_in(btf: &Btf, place: &str) -> Option<u32> {
 }
 
 /// Bit offset of a chain of members, each within the structure that the one before it is.
-fn bits_of_path(btf: &Btf, structure: Type, members: &[&str]) -> Option<u32> {
+fn bits_of_path(btf: &Btf, structure: &Type, members: &[&str]) -> Option<u32> {
     let (first, rest) = members.split_first()?;
-    let (bits, member) = bits_of_member(btf, &structure, first, 0)?;
+    let (bits, member) = bits_of_member(btf, structure, first, 0)?;
     if rest.is_empty() {
         return Some(bits);
     }
-    Some(bits + bits_of_path(btf, member, rest)?)
+    Some(bits + bits_of_path(btf, &member, rest)?)
 }
 
 /// Bit offset and type of a member, which may lie in an anonymous structure or union.

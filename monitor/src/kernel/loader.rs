@@ -91,7 +91,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// The kernel refused a map, or the object is damaged.
-    #[error("loading the eBPF object: {}", chain(.0))]
+    #[error("loading the eBPF object: {}", chain(&**.0))]
     Object(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Not one sensor could be attached.
     #[error("attaching the sensors: none could be attached; {reason}")]
@@ -102,7 +102,7 @@ pub enum LoadError {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -344,6 +344,6 @@ fn reason(error: &ProgramError) -> String {
                 None => format!("the kernel refused it ({io_error})"),
             }
         }
-        error => chain(&error.to_string().into()),
+        error => chain(error),
     }
 }

@@ -128,7 +128,7 @@ impl<A: Attachment> Table<A> {
         if let Some(entry) = self.entries.get_mut(&key) {
             let old_parent = std::mem::replace(&mut entry.process, process).parent;
             let old_owner = std::mem::replace(&mut entry.attachment, attachment.clone()).owner();
-            self.recount(old_owner, attachment.owner());
+            self.recount(&old_owner, attachment.owner());
             if old_parent != parent {
                 self.adopt(parent);
                 self.orphan(old_parent);
@@ -159,7 +159,7 @@ impl<A: Attachment> Table<A> {
         if let Some(entry) = self.entries.get_mut(&key) {
             let owner = attachment.owner();
             let old_owner = std::mem::replace(&mut entry.attachment, attachment).owner();
-            self.recount(old_owner, owner);
+            self.recount(&old_owner, owner);
         }
     }
 
@@ -249,9 +249,9 @@ impl<A: Attachment> Table<A> {
     }
 
     /// Moves a process from one owner's share to another's.
-    fn recount(&mut self, from: Option<A::Owner>, to: Option<A::Owner>) {
-        if from != to {
-            self.leave(&from);
+    fn recount(&mut self, from: &Option<A::Owner>, to: Option<A::Owner>) {
+        if *from != to {
+            self.leave(from);
             self.shares.entry(to).or_default().count += 1;
         }
     }

@@ -379,6 +379,9 @@ fn credentials(credentials: &record::Credentials) -> v1::Credentials {
     }
 }
 
+/// Every capability that has a name: the full set since kernel 5.9.
+const ALL_CAPABILITIES: u64 = (1 << CAPABILITIES.len()) - 1;
+
 /// Names of capabilities by number (include/uapi/linux/capability.h).
 const CAPABILITIES: [&str; 41] = [
     "CAP_CHOWN",
@@ -425,6 +428,9 @@ const CAPABILITIES: [&str; 41] = [
 ];
 
 fn capabilities(set: u64) -> Vec<String> {
+    if set & ALL_CAPABILITIES == ALL_CAPABILITIES {
+        return vec!["ALL".to_owned()];
+    }
     (0..64)
         .filter(|number| set & (1 << number) != 0)
         .map(|number| {
@@ -544,6 +550,8 @@ mod tests {
     fn capabilities_are_named() {
         assert_eq!(capabilities(1 << 21 | 1), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
         assert_eq!(capabilities(1 << 60), ["CAP_60"]);
+        assert_eq!(capabilities(ALL_CAPABILITIES), ["ALL"]);
+        assert_eq!(capabilities(ALL_CAPABILITIES & !1).len(), 40);
         assert_eq!(CAPABILITIES[39], "CAP_BPF");
     }
 }

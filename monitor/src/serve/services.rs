@@ -262,7 +262,7 @@ impl v1::node_server::Node for Sources {
                 .map(|alert| convert::timestamp(alert.event.time)),
             counters: Some(v1::Counters {
                 events: figure(&self.figures.events),
-                alerts: self.alerts.last(),
+                alerts: self.alerts.values(),
                 lost: figure(&self.figures.lost),
                 malformed: figure(&self.figures.malformed),
                 processes: figure(&self.figures.processes),

@@ -53,6 +53,7 @@ struct Inner<T> {
     items: VecDeque<(u64, usize, Item<T>)>,
     bytes: usize,
     last: u64,
+    values: u64,
 }
 
 /// About the bytes that an element without a value takes.
@@ -67,6 +68,7 @@ impl<T> Recent<T> {
                 items: VecDeque::new(),
                 bytes: 0,
                 last: 0,
+                values: 0,
             }),
             latest: watch::Sender::new(0),
             max_items,
@@ -88,6 +90,7 @@ impl<T> Recent<T> {
         let number = {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             inner.last += 1;
+            inner.values += u64::from(matches!(item, Item::Value(_)));
             let number = inner.last;
             inner.bytes += size;
             inner.items.push_back((number, size, item));
@@ -132,6 +135,15 @@ impl<T> Recent<T> {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .last
+    }
+
+    /// How many values there have been.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        self.inner
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values
     }
 
     /// The oldest value that is left.

@@ -41,7 +41,7 @@ impl Accelerator {
             Self::KvmWithoutArchCapabilities => {
                 ["-accel", "kvm", "-cpu", "host,-arch-capabilities"]
             }
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
         }
     }
 

@@ -1,0 +1,230 @@
+//! An agent under test, and the command line as a user has it.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{LIMIT, command, eventually};
+
+/// The release binary: `WATCHKEEPER_BIN`, or the workspace's.
+pub(crate) fn binary() -> PathBuf {
+    let path = env::var_os("WATCHKEEPER_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/watchkeeper"),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is not there: build it with `cargo build --release`, or name another in WATCHKEEPER_BIN",
+        path.display()
+    );
+    path
+}
+
+/// The binary without the environment's choice of a socket.
+pub(crate) fn watchkeeper() -> Command {
+    let mut command = Command::new(binary());
+    command.env_remove("WATCHKEEPER_SOCKET");
+    command
+}
+
+/// A running agent. Dropping it stops it; when the test failed, its log is printed.
+pub(crate) struct Agent {
+    child: Child,
+    state: StateDir,
+    log: Log,
+}
+
+/// Where an agent keeps what it writes.
+enum StateDir {
+    Own(TempDir),
+    Given(PathBuf),
+}
+
+impl Agent {
+    /// Starts an agent with a state directory of its own, and without CRI unless `arguments` say otherwise. Returns once it
+    /// says that it is ready.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("watchkeeper-state-")
+            .tempdir()
+            .expect("a temporary directory can be made");
+        Self::launch(StateDir::Own(directory), arguments)
+    }
+
+    /// The same with a state directory that the caller has.
+    pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
+        Self::launch(StateDir::Given(directory.to_owned()), arguments)
+    }
+
+    fn launch(state: StateDir, arguments: &[&str]) -> Self {
+        let mut command = watchkeeper();
+        command.arg("agent").arg("--state-dir").arg(state.path());
+        if !arguments.contains(&"--cri-socket") {
+            command.args(["--cri-socket", "none"]);
+        }
+        command.args(arguments);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("could not run {command:?}: {error}"));
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        let agent = Self {
+            child,
+            state,
+            log: Log::read(stderr),
+        };
+        agent.log.wait_for("ready");
+        agent
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// The socket of its API.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.state_dir().join("watchkeeper.sock")
+    }
+
+    /// The command line as a client of this agent.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = watchkeeper();
+        command
+            .args(arguments)
+            .env("WATCHKEEPER_SOCKET", self.socket());
+        command
+    }
+
+    /// Runs a client, which must succeed, and returns what it printed.
+    pub(crate) fn query(&self, arguments: &[&str]) -> String {
+        command::succeed(&mut self.client(arguments))
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end_with(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        eventually("the agent ends", || {
+            self.child.try_wait().expect("the agent is a child")
+        })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a child has a process id");
+        // It fails only for a process that has ended.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.signal(Signal::TERM);
+        let deadline = std::time::Instant::now() + LIMIT;
+        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // Either fails only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the agent's log\n{}---", self.log.take());
+        }
+    }
+}
+
+impl StateDir {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Given(directory) => directory,
+        }
+    }
+}
+
+/// What the agent says on standard error, gathered by a thread.
+struct Log {
+    shared: Arc<(Mutex<Lines>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+    ended: bool,
+}
+
+impl Log {
+    fn read(stderr: ChildStderr) -> Self {
+        let shared = Arc::<(Mutex<Lines>, Condvar)>::default();
+        let writer = Arc::clone(&shared);
+        let reader = std::thread::spawn(move || {
+            let (lines, changed) = &*writer;
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.text.push_str(&line);
+                lines.text.push('\n');
+                changed.notify_all();
+            }
+            lines.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+            changed.notify_all();
+        });
+        Self {
+            shared,
+            reader: Some(reader),
+        }
+    }
+
+    fn wait_for(&self, word: &str) {
+        let (lines, changed) = &*self.shared;
+        let (lines, _) = changed
+            .wait_timeout_while(
+                lines.lock().unwrap_or_else(PoisonError::into_inner),
+                LIMIT,
+                |lines| !lines.ended && !lines.text.contains(word),
+            )
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = lines.text.contains(word);
+        drop(lines);
+        assert!(found, "the agent did not say `{word}`");
+    }
+
+    /// All of it; the agent has ended.
+    fn take(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            // A reader that panicked has nothing more to say.
+            let _ = reader.join();
+        }
+        let lines = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.text.clone()
+    }
+}
+
+/// A copy of the binary that any user can run, in a directory that is removed with the value.
+pub(crate) fn for_everyone() -> (TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let copy = directory.path().join("watchkeeper");
+    fs::copy(binary(), &copy).expect("the binary can be copied");
+    for path in [directory.path(), &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+            .expect("the mode of an own file can be set");
+    }
+    (directory, copy)
+}

@@ -1,0 +1,62 @@
+//! What the tests stand on: agents, clients, container runtimes and cgroups, all of which clean up after themselves.
+//!
+//! It knows the public contract and the runtimes' command lines, and nothing of any single test.
+
+pub(crate) mod agent;
+pub(crate) mod cgroup;
+pub(crate) mod command;
+pub(crate) mod containerd;
+pub(crate) mod image;
+pub(crate) mod mounts;
+pub(crate) mod podman;
+pub(crate) mod processes;
+pub(crate) mod service;
+pub(crate) mod watch;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the test fails. It bounds failures and is no claim about speed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether the test can't run here. Says so past the test harness's capture of output.
+pub(crate) fn skipped() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        // Nothing depends on whether anybody reads it.
+        let _ = writeln!(std::io::stderr(), "skipped: needs root");
+    }
+    !root
+}
+
+/// A name that nothing else on this machine has.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{prefix}-{}-{number}", std::process::id())
+}
+
+/// Awaits `future` for at most [`LIMIT`].
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing within {} s", LIMIT.as_secs()))
+}
+
+/// Asks `attempt` until it has an answer, for at most [`LIMIT`].
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {} s",
+            LIMIT.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

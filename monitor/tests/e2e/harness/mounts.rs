@@ -1,0 +1,24 @@
+//! Unmounting what runtimes leave mounted.
+
+use std::fs;
+use std::path::Path;
+
+use super::command;
+
+/// Unmounts everything at and below `directory`, the latest first.
+pub(crate) fn unmount_below(directory: &Path) {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return;
+    };
+    // See proc_pid_mountinfo(5): the fifth field is the mount point.
+    let points: Vec<&Path> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4).map(Path::new))
+        .filter(|point| point.starts_with(directory))
+        .collect();
+    for point in points.iter().rev() {
+        let mut unmount = std::process::Command::new("umount");
+        // What can't be unmounted shows when the directory is removed.
+        command::output(unmount.arg("--lazy").arg(point));
+    }
+}

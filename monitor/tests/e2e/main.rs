@@ -1,0 +1,26 @@
+//! Watchkeeper from outside: the release binary, this kernel, real container runtimes, and clients of the public API.
+//!
+//! Every test starts an agent of its own and knows nothing of the implementation. Containers are made with containerd
+//! (through CRI), podman and buildah, each with its storage in a temporary directory. What a test waits for
+//! has a generous limit, so that a failure ends; no test asserts how long something took.
+//!
+//! Run with `--test-threads=1`: containers and cgroups are shared with the whole machine.
+
+mod bad_input;
+mod buildah;
+mod cgroups;
+mod cri;
+mod cri_timing;
+mod exec_fields;
+mod exec_files;
+mod harness;
+mod health;
+mod json;
+mod nsenter;
+mod podman;
+mod privilege;
+mod renamed;
+mod sensors;
+mod short_lived;
+mod shutdown;
+mod state_dir;
