@@ -578,7 +578,7 @@ mod tests {
         let whole = record(Kind::Exec as u16, &body);
         assert_eq!(decode(&[]), Err(DecodeError::Short));
         assert_eq!(decode(&whole[..whole.len() - 1]), Err(DecodeError::Length));
-        let mut other_abi = whole.clone();
+        let mut other_abi = whole;
         other_abi[0] = 9;
         assert_eq!(decode(&other_abi), Err(DecodeError::Abi(9)));
         assert_eq!(

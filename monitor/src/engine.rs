@@ -42,7 +42,7 @@ use crate::{
         clock,
         execution::{Process, ProcessKey, Source},
         procfs,
-        table::Table,
+        table::{Entry, Table},
     },
     store::recent::Recent,
 };
@@ -521,11 +521,15 @@ impl Engine {
         if container.shape_runtime != Runtime::Podman {
             return;
         }
+        let storage_of =
+            |entry: &Entry<_>| podman::storage_from_monitor(&entry.process.program, &container.id);
+        // It is an ancestor, unless a process between them was not seen.
         let storage = self
             .processes
             .ancestors(init)
             .into_iter()
-            .find_map(|entry| podman::storage_from_monitor(&entry.process.program, &container.id));
+            .find_map(storage_of)
+            .or_else(|| self.processes.iter().find_map(storage_of));
         self.ask(Arc::clone(container), storage);
     }
 

@@ -45,12 +45,13 @@ pub(crate) fn run(demo: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
         .collect();
-    signals
-        .thread_block()
-        .context("could not hold back signals")?;
     let mut child = start
         .spawn()
         .with_context(|| format!("could not start the agent: {}", command::line(&start)))?;
+    // Only now: the agent would inherit it, and never hear of them.
+    signals
+        .thread_block()
+        .context("could not hold back signals")?;
     forward(&signals, &child)?;
     if let Some(actor) = actor
         && let Err(error) = demonstrate(&actor, &agent, &state, &mut child)

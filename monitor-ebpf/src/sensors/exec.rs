@@ -61,7 +61,16 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
         follow(exe, offset!(file_dentry)),
     );
     flags |= path_flags(exe_end, exec_flag::EXE_TRUNCATED, exec_flag::EXE_DETACHED);
-    let exe_end = exe_end & PAYLOAD_MASK;
+    let mut exe_end = exe_end & PAYLOAD_MASK;
+    if exe_end == 0 {
+        // The file itself is the root of a mount that is nowhere (open_tree(2), as runc and crun run themselves).
+        let name = follow(follow(exe, offset!(file_dentry)), offset!(dentry_name));
+        let name_end = append_string(payload, 0, name);
+        if name_end != 0 {
+            exe_end = name_end + 1;
+            flags |= exec_flag::EXE_DETACHED;
+        }
+    }
 
     let cwd_end = path::append_path(
         draft.level,
@@ -76,7 +85,7 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     if filename != follow(bprm, offset!(bprm_interp)) {
         flags |= exec_flag::SCRIPT;
     }
-    let filename_end = append_filename(payload, cwd_end, filename);
+    let filename_end = append_string(payload, cwd_end, filename);
 
     let start: u64 = read(mm, offset!(mm_arg_start));
     let end: u64 = read(mm, offset!(mm_arg_end));
@@ -126,9 +135,9 @@ fn path_flags(end: u32, truncated: u32, detached: u32) -> u32 {
     flags
 }
 
-/// Appends the path given to execve(2), without its NUL; returns where it ends.
+/// Appends a string of the kernel, at most [`MAX_COMPONENT`] bytes with its NUL; returns where that is.
 #[inline(always)]
-fn append_filename(payload: *mut Payload, start: u32, filename: Address) -> u32 {
+fn append_string(payload: *mut Payload, start: u32, string: Address) -> u32 {
     // SAFETY: the offset is masked, and the payload's slack is longer than what is read.
     let length = unsafe {
         bpf_probe_read_kernel_str(
@@ -136,7 +145,7 @@ fn append_filename(payload: *mut Payload, start: u32, filename: Address) -> u32 
                 .add((start & PAYLOAD_MASK) as usize)
                 .cast(),
             MAX_COMPONENT as u32,
-            filename as *const core::ffi::c_void,
+            string as *const core::ffi::c_void,
         )
     };
     if length <= 1 {

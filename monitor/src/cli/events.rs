@@ -62,7 +62,7 @@ pub(super) struct Selection {
 #[derive(Args)]
 pub(super) struct Filter {
     /// Only this pod; may be given more than once
-    #[arg(long, value_name = "NAMESPACE/NAME")]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
     pod: Vec<String>,
 
     /// Only pods of this namespace; may be given more than once
@@ -76,6 +76,17 @@ pub(super) struct Filter {
     /// Only what happened in containers
     #[arg(long)]
     containers: bool,
+}
+
+fn pod(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("give it as NAMESPACE/NAME".to_owned()),
+    }
 }
 
 impl From<Filter> for v1::Filter {

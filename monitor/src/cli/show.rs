@@ -289,7 +289,7 @@ mod tests {
         };
         let as_alert = alert(&v1::Alert {
             message: hostile.clone(),
-            title: hostile.clone(),
+            title: hostile,
             process: Some(process.clone()),
             ancestors: vec![process.clone()],
             container: Some(container.clone()),

@@ -76,8 +76,6 @@ struct Known {
 #[derive(Debug)]
 struct Progress {
     container: Arc<Container>,
-    /// Something has entered it.
-    entered: bool,
     /// Its first process, once it has run its program.
     init: Option<ProcessKey>,
     /// Mount namespace of its first process, where it is not the host's.
@@ -208,7 +206,6 @@ impl Registry {
                 container.slot,
                 Progress {
                     container: Arc::clone(&container),
-                    entered: false,
                     init: None,
                     mnt_ns: None,
                 },
@@ -352,29 +349,33 @@ impl Registry {
             .then(|| Arc::clone(container))
     }
 
-    /// A process enters a container: what it is from then on. Where it is not the first to do so it is `later`:
-    /// injected, or unknown where nothing tells that it comes from outside. `by` is who put it there.
+    /// A process enters a container: what it is from then on. Until the container's first program runs, whoever enters
+    /// is the runtime setting it up; after that it is `later`: injected, or unknown where nothing tells that it comes
+    /// from outside. `by` is who put it there.
     pub fn enter(
         &mut self,
         container: &Arc<Container>,
         later: Origin,
         by: Option<Arc<Process>>,
     ) -> Membership {
-        let first = self
-            .progress
-            .get_mut(&container.slot)
-            .is_some_and(|progress| !std::mem::replace(&mut progress.entered, true));
+        let before_init = self.init(container).is_none();
         Membership {
             container: Arc::clone(container),
-            origin: if first { Origin::Descendant } else { later },
+            origin: if before_init {
+                Origin::Descendant
+            } else {
+                later
+            },
             entered_by: by,
         }
     }
 
-    /// A member of a container runs a program: the first one to do so in the container's own tree is its
-    /// entry point. `mnt_ns` is its mount namespace, 0 when that is the host's.
+    /// A member of a container runs a program: the first one to do so in the container's own tree and in a mount
+    /// namespace of its own is the entry point. A runtime that is setting the container up may run itself again in
+    /// its cgroup (runc does, from a sealed copy), but then still in the host's mount namespace. `mnt_ns` is the
+    /// mount namespace, 0 when that is the host's.
     pub fn ran(&mut self, membership: Membership, key: ProcessKey, mnt_ns: u32) -> Membership {
-        if membership.origin != Origin::Descendant {
+        if membership.origin != Origin::Descendant || mnt_ns == 0 {
             return membership;
         }
         let Some(progress) = self.progress.get_mut(&membership.container.slot) else {
@@ -395,7 +396,6 @@ impl Registry {
         let Some(progress) = self.progress.get_mut(&container.slot) else {
             return;
         };
-        progress.entered = true;
         progress.init = Some(key);
         if mnt_ns != 0 {
             progress.mnt_ns = Some(mnt_ns);
@@ -513,8 +513,16 @@ mod tests {
     fn the_first_to_run_is_the_entry_point_and_who_enters_later_is_injected() {
         let mut registry = Registry::new(Vec::new());
         let container = registry.created(10, &path()).container.expect("new");
-        // The runtime enters, and its child runs the first program.
+        // The runtime enters, runs itself again, and its child runs the first program.
         let runtime = registry.enter(&container, Origin::Injected, None);
+        let again = registry.ran(runtime.clone(), key(6), 0);
+        assert_eq!(again.origin, Origin::Descendant, "still the runtime");
+        let second = registry.enter(&container, Origin::Injected, None);
+        assert_eq!(
+            second.origin,
+            Origin::Descendant,
+            "nothing runs in there yet"
+        );
         let init = registry.ran(runtime.of_child(), key(7), 4_026);
         assert_eq!(init.origin, Origin::Entrypoint);
         assert_eq!(registry.init(&container), Some(key(7)));

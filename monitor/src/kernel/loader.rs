@@ -266,6 +266,23 @@ pub fn name(sensor: Sensor) -> &'static str {
     }
 }
 
+/// What is missing without a sensor.
+#[must_use]
+pub fn consequence(sensor: Sensor) -> &'static str {
+    match sensor {
+        Sensor::Fork => {
+            "processes that run no program of their own are unknown, and lineage has gaps"
+        }
+        Sensor::Exec => "programs are not seen, and nothing is detected",
+        Sensor::Exit => "ends of processes are not seen, and the process table fills up",
+        Sensor::CgroupMkdir => {
+            "new containers are recognised late, and what they do first is not attributed to them"
+        }
+        Sensor::CgroupRmdir => "ended containers are listed as running",
+        Sensor::CgroupAttach => "processes put into a container from outside may count as its own",
+    }
+}
+
 /// The tracepoint a sensor hooks, which is also the name of its program.
 #[must_use]
 pub fn hook(sensor: Sensor) -> &'static str {

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::kernel::loader::HostNamespaces;
 
+/// `PF_KTHREAD` of include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// Most bytes read of one file of procfs.
 const MAX_READ: usize = 64 << 10;
 
@@ -52,8 +55,15 @@ pub fn scan(host: HostNamespaces) -> io::Result<Vec<Found>> {
 fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let stat = Stat::parse(&read_text(&directory.join("stat"))?)?;
-    // A kernel thread has no executable.
-    let exe = fs::read_link(directory.join("exe")).ok()?;
+    if stat.flags & PF_KTHREAD != 0 {
+        return None;
+    }
+    let exe = match fs::read_link(directory.join("exe")) {
+        Ok(exe) => exe.to_string_lossy().into_owned(),
+        // A process can be shielded even from root; its name, which it chooses itself, is then all there is.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => format!("({})", stat.name),
+        Err(_) => return None,
+    };
     let status = read_text(&directory.join("status")).unwrap_or_default();
     let argv = read_bytes(&directory.join("cmdline")).unwrap_or_default();
     let namespaces = Namespaces {
@@ -79,7 +89,7 @@ fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
     let program = Execution {
         exec_ns: 0,
         executed: None,
-        exe: exe.to_string_lossy().into_owned(),
+        exe,
         argv: argv
             .strip_suffix(&[0])
             .unwrap_or(&argv)
@@ -127,8 +137,10 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
 }
 
 /// What is used of `/proc/PID/stat` (proc_pid_stat(5)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
+    name: String,
+    flags: u32,
     parent: u32,
     tty: u32,
     start_ticks: u64,
@@ -137,9 +149,11 @@ struct Stat {
 impl Stat {
     fn parse(content: &str) -> Option<Self> {
         // The name in parentheses may hold blanks and parentheses itself.
-        let (_, rest) = content.rsplit_once(") ")?;
+        let (before, rest) = content.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         Some(Self {
+            name: before.split_once('(')?.1.to_owned(),
+            flags: fields.get(6)?.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
             tty: fields.get(4)?.parse::<i32>().ok()?.cast_unsigned(),
             start_ticks: fields.get(19)?.parse().ok()?,
@@ -287,6 +301,8 @@ mod tests {
         assert_eq!(
             Stat::parse(content),
             Some(Stat {
+                name: "a) S 1 (b".to_owned(),
+                flags: 4_194_304,
                 parent: 7,
                 tty: 34_817,
                 start_ticks: 987_654

@@ -98,11 +98,9 @@ impl<A: Attachment> Table<A> {
         self.entries.get(&key)
     }
 
-    /// Every process that has not ended.
-    pub fn living(&self) -> impl Iterator<Item = &Entry<A>> {
-        self.entries
-            .values()
-            .filter(|entry| entry.exited_ns.is_none())
+    /// Every process, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<A>> {
+        self.entries.values()
     }
 
     /// The ancestors of a process, its parent first, as far as they are known.

@@ -292,7 +292,17 @@ impl Sources {
             .sensors
             .iter()
             .filter(|status| !status.reason.is_empty())
-            .map(|status| format!("sensor {}: {}", loader::name(status.sensor), status.reason))
+            .map(|status| {
+                let name = loader::name(status.sensor);
+                match status.state {
+                    SensorState::Active => format!("sensor {name}: {}", status.reason),
+                    SensorState::Failed | SensorState::Disabled => format!(
+                        "sensor {name}: {}: {}",
+                        status.reason,
+                        loader::consequence(status.sensor)
+                    ),
+                }
+            })
             .collect();
         if connection.runtime.is_none() && !connection.reason.is_empty() {
             degraded.push(format!(

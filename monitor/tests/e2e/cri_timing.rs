@@ -30,8 +30,11 @@ async fn pods_from_before_the_agent_are_known() {
         ("shell.from-service", ExecOrigin::Descendant),
         ("shell.injected", ExecOrigin::Injected),
     ] {
-        let alert = alerts.find(rule, |alert| alert.rule_id == rule).await;
-        assert_eq!(container_id(alert.container.as_ref()), id);
+        let alert = alerts
+            .find(rule, |alert| {
+                alert.rule_id == rule && container_id(alert.container.as_ref()) == id
+            })
+            .await;
         let shell = alert.process.expect("an alert has a process");
         assert_eq!(shell.origin(), origin, "{rule}");
         let found = alert.container.and_then(|container| container.pod);

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails. It bounds failures and is no claim about speed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether the test can't run here. Says so past the test harness's capture of output.
 pub(crate) fn skipped() -> bool {
