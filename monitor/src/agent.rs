@@ -5,11 +5,13 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::Arc,
+    thread::JoinHandle,
     time::SystemTime,
 };
 
 use anyhow::{Context as _, bail};
+use aya::Ebpf;
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::OwnedFd,
@@ -25,18 +27,17 @@ use watchkeeper_ebpf::offsets::Sensor;
 use crate::{
     container::{
         cri,
-        metadata::{self, Connection, Resolver},
+        metadata::{self, Question, Resolver},
         registry::Registry,
     },
-    detect::{alert::Alert, detector::Detector},
-    engine::{Engine, Figures, Maps, Parts},
-    event::Event,
+    detect::detector::Detector,
+    engine::{Engine, Maps, Parts},
     kernel::{
-        loader::{Kernel, Options, SensorState},
+        loader::{self, Kernel, Options, SensorState},
         rings::Rings,
     },
     policy::catalogue::Catalogue,
-    serve::{convert::Context, server::Socket, services::Sources},
+    serve::{convert::Context, server::Socket, sources::Sources},
     store::recent::Recent,
 };
 
@@ -97,6 +98,60 @@ pub fn run(
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
 
+    let kernel = load(&configuration)?;
+    let registry = Registry::new(configuration.ignored_cgroups);
+    let sources = Sources {
+        context: context(configuration.node_name)?,
+        events: Arc::new(Recent::new(EVENTS.0, EVENTS.1)),
+        alerts: Arc::new(Recent::new(ALERTS.0, ALERTS.1)),
+        containers: registry.listing(),
+        connection: Arc::default(),
+        figures: Arc::default(),
+        sensors: kernel.sensors.clone(),
+        hierarchy: kernel.hierarchy.name().to_owned(),
+        started: SystemTime::now(),
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let (questions, asked) = mpsc::channel(metadata::QUEUE);
+    runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
+    let mut engine = RunningEngine::start(kernel, registry, questions, catalogue, &sources)?;
+
+    on_ready(&sources)?;
+    let (stop_server, server_stopped) = oneshot::channel::<()>();
+    let mut server = runtime.spawn(socket.serve(sources, async {
+        let _ = server_stopped.await;
+    }));
+    let stopped_by = runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => Ok("SIGTERM"),
+            _ = interrupt.recv() => Ok("SIGINT"),
+            _ = &mut engine.ended => Err(anyhow::anyhow!("the engine stopped by itself")),
+            result = &mut server => Err(match result {
+                Ok(Ok(())) => anyhow::anyhow!("the server stopped by itself"),
+                Ok(Err(error)) => error.into(),
+                Err(error) => error.into(),
+            }),
+        }
+    });
+    tracing::info!(
+        "stopping: {}",
+        stopped_by.as_ref().map_or("a part failed", |signal| signal)
+    );
+    let engine_result = engine.stop();
+    let _ = stop_server.send(());
+    if !server.is_finished() {
+        // The socket is removed with the server.
+        let _ = runtime.block_on(server);
+    }
+    engine_result?;
+    stopped_by.map(|_| ())
+}
+
+/// Loads and attaches the programs.
+fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
     // Before 5.11 maps count against this limit; where it can't be raised, loading says what is wrong.
     let unlimited = Rlimit {
         current: None,
@@ -110,116 +165,92 @@ pub fn run(
     })?;
     for status in &kernel.sensors {
         if status.state == SensorState::Failed {
-            let name = crate::kernel::loader::name(status.sensor);
-            tracing::warn!("sensor {name} is not active: {}", status.reason);
+            tracing::warn!(
+                "sensor {} is not active: {}: {}",
+                loader::name(status.sensor),
+                status.reason,
+                loader::consequence(status.sensor)
+            );
         }
     }
+    Ok(kernel)
+}
 
-    let events = Arc::new(Recent::<Event>::new(EVENTS.0, EVENTS.1));
-    let alerts = Arc::new(Recent::<Alert>::new(ALERTS.0, ALERTS.1));
-    let registry = Registry::new(configuration.ignored_cgroups);
-    let connection = Arc::new(RwLock::new(Connection::default()));
-    let figures = Arc::new(Figures::default());
-    let sources = Sources {
-        context: context(configuration.node_name)?,
-        events: Arc::clone(&events),
-        alerts: Arc::clone(&alerts),
-        containers: registry.listing(),
-        connection: Arc::clone(&connection),
-        figures: Arc::clone(&figures),
-        sensors: kernel.sensors.clone(),
-        hierarchy: kernel.hierarchy.name().to_owned(),
-        started: SystemTime::now(),
-        kernel: rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned(),
-    };
-
-    let (questions, asked) = mpsc::channel(metadata::QUEUE);
-    let resolver = Resolver::new(configuration.cri_socket, connection, {
-        let (events, alerts) = (Arc::clone(&events), Arc::clone(&alerts));
-        move |container| {
-            events.amend(Arc::clone(container));
-            alerts.amend(Arc::clone(container));
-        }
-    });
-    runtime.spawn(resolver.run(asked));
-
-    let Kernel {
-        programs,
-        telemetry,
-        critical,
-        cgroups,
-        losses,
-        hierarchy,
-        host,
-        ..
-    } = kernel;
-    let engine = Engine::new(Parts {
-        maps: Maps { cgroups, losses },
-        hierarchy,
-        host,
-        registry,
-        questions,
-        events,
-        detector: Detector::start(catalogue, alerts).context("starting the detection thread")?,
-        figures,
+/// Who asks the runtimes, and tells those who follow a stream of what it learnt.
+fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
+    let (events, alerts) = (Arc::clone(&sources.events), Arc::clone(&sources.alerts));
+    Resolver::new(socket, Arc::clone(&sources.connection), move |container| {
+        events.amend(Arc::clone(container));
+        alerts.amend(Arc::clone(container));
     })
-    .context("taking in the processes and cgroups that are there already")?;
-    let stop: OwnedFd =
-        eventfd(0, EventfdFlags::CLOEXEC).context("making the descriptor that stops the engine")?;
-    let rings = Rings::new(
-        telemetry,
-        critical,
-        stop.try_clone()
-            .context("making the descriptor that stops the engine")?,
-    );
-    let (ended, engine_ended) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || {
-            let result = engine.run(rings);
-            // The other side is gone when the agent stops anyway.
-            let _ = ended.send(());
-            result
-        })
-        .context("starting the engine thread")?;
+}
 
-    on_ready(&sources)?;
-    let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let mut server = runtime.spawn(socket.serve(sources, async {
-        let _ = server_stopped.await;
-    }));
-    let stopped_by = runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => Ok("SIGTERM"),
-            _ = interrupt.recv() => Ok("SIGINT"),
-            _ = engine_ended => Err(anyhow::anyhow!("the engine stopped by itself")),
-            result = &mut server => Err(match result {
-                Ok(Ok(())) => anyhow::anyhow!("the server stopped by itself"),
-                Ok(Err(error)) => error.into(),
-                Err(error) => error.into(),
-            }),
-        }
-    });
-    tracing::info!(
-        "stopping: {}",
-        stopped_by.as_ref().map_or("a part failed", |signal| signal)
-    );
-    // Detach first: nothing is reported from here on.
-    drop(programs);
-    rustix::io::write(&stop, &1u64.to_ne_bytes()).context("stopping the engine")?;
-    let engine_result = thread.join();
-    let _ = stop_server.send(());
-    if !server.is_finished() {
-        // The socket is removed with the server.
-        let _ = runtime.block_on(server);
+/// The engine on its thread.
+struct RunningEngine {
+    /// Everything is detached when this is dropped.
+    programs: Ebpf,
+    stop: OwnedFd,
+    thread: JoinHandle<io::Result<()>>,
+    /// Completes when the thread ends.
+    ended: oneshot::Receiver<()>,
+}
+
+impl RunningEngine {
+    fn start(
+        kernel: Kernel,
+        registry: Registry,
+        questions: mpsc::Sender<Question>,
+        catalogue: Catalogue,
+        sources: &Sources,
+    ) -> anyhow::Result<Self> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)
+            .context("making the descriptor that stops the engine")?;
+        let stopped = stop
+            .try_clone()
+            .context("making the descriptor that stops the engine")?;
+        let rings = Rings::new(kernel.telemetry, kernel.critical, stopped);
+        let detector = Detector::start(catalogue, Arc::clone(&sources.alerts))
+            .context("starting the detection thread")?;
+        let engine = Engine::new(Parts {
+            maps: Maps {
+                cgroups: kernel.cgroups,
+                losses: kernel.losses,
+            },
+            hierarchy: kernel.hierarchy,
+            host: kernel.host,
+            registry,
+            questions,
+            events: Arc::clone(&sources.events),
+            detector,
+            figures: Arc::clone(&sources.figures),
+        })
+        .context("taking in the processes and cgroups that are there already")?;
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                let result = engine.run(rings);
+                // The other side is gone when the agent stops anyway.
+                let _ = end.send(());
+                result
+            })
+            .context("starting the engine thread")?;
+        Ok(Self {
+            programs: kernel.programs,
+            stop,
+            thread,
+            ended,
+        })
     }
-    stopped_by?;
-    match engine_result {
-        Ok(result) => result.context("reading the rings of the kernel side"),
-        Err(_) => bail!("the engine thread panicked"),
+
+    /// Detaches the programs, lets the engine process what is in the rings, and ends it.
+    fn stop(self) -> anyhow::Result<()> {
+        drop(self.programs);
+        rustix::io::write(&self.stop, &1u64.to_ne_bytes()).context("stopping the engine")?;
+        match self.thread.join() {
+            Ok(result) => result.context("reading the rings of the kernel side"),
+            Err(_) => bail!("the engine thread panicked"),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     agent::{self, Configuration, SOCKET},
     container::cri::Socket,
     kernel::loader,
-    serve::services::Sources,
+    serve::sources::Sources,
     store::recent::Item,
 };
 

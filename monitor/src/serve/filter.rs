@@ -11,9 +11,9 @@ use crate::{
 pub struct Wanted {
     filter: v1::Filter,
     /// Nothing older.
-    pub since: Option<SystemTime>,
+    since: Option<SystemTime>,
     /// Nothing newer.
-    pub until: Option<SystemTime>,
+    until: Option<SystemTime>,
 }
 
 impl Wanted {
@@ -44,6 +44,12 @@ impl Wanted {
             since: time("since", since)?,
             until: time("until", until)?,
         })
+    }
+
+    /// Whether a time is after all that is wanted.
+    #[must_use]
+    pub fn is_past_end(&self, time: SystemTime) -> bool {
+        self.until.is_some_and(|until| time > until)
     }
 
     fn time(&self, time: SystemTime) -> bool {

@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use super::services::Sources;
+use super::sources::Sources;
 use crate::proto::{
     DESCRIPTORS,
     v1::{

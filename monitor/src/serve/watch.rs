@@ -1,13 +1,17 @@
 //! One way to read a sequence for all streams: the past, then what is live when asked to follow.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::convert::Context;
+use super::convert::{self, Context};
 use crate::{
-    container::model::Container,
+    proto::v1,
     store::recent::{Item, Recent},
 };
 
@@ -40,14 +44,32 @@ pub trait Messages: Send + Sync + 'static {
     fn wants(&self, value: &Self::Value) -> bool;
     /// Whether nothing that the client wants can come any more after this one.
     fn is_past_end(&self, value: &Self::Value) -> bool;
-    /// The message of a value.
-    fn value(&self, number: u64, value: &Self::Value) -> Self::Message;
-    /// The message that elements are missing.
-    fn lost(&self, count: u64, reason: &str) -> Self::Message;
-    /// The message that more is known of a container.
-    fn amended(&self, container: &Arc<Container>) -> Self::Message;
-    /// The message that says there is nothing to say.
-    fn heartbeat(&self) -> Self::Message;
+    /// What the client is told, as a message.
+    fn message(&self, told: Told<'_, Self::Value>) -> Self::Message;
+}
+
+/// What a client is told.
+pub enum Told<'a, V> {
+    /// A value, with its number.
+    Value(u64, &'a V),
+    /// Elements are missing.
+    Lost(v1::Lost),
+    /// More is known of a container.
+    Amended(v1::Amended),
+    /// There is nothing to tell.
+    Heartbeat(v1::Heartbeat),
+}
+
+impl Range {
+    /// From the fields that requests have for it.
+    #[must_use]
+    pub fn new(cursor: String, limit: u32, follow: bool) -> Self {
+        Self {
+            cursor,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            follow,
+        }
+    }
 }
 
 /// Starts a stream.
@@ -80,17 +102,18 @@ async fn send<M: Messages>(
     messages: &M,
     sender: &mpsc::Sender<Result<M::Message, Status>>,
 ) -> Result<(), Gone> {
-    let tell = async |message| sender.send(Ok(message)).await.map_err(|_| Gone);
+    let tell = async |told| {
+        let message = messages.message(told);
+        sender.send(Ok(message)).await.map_err(|_| Gone)
+    };
     let mut news = recent.subscribe();
     let end_of_past = recent.last();
     let mut after = match start {
         Some(number) => number,
         None => {
-            tell(messages.lost(
-                0,
-                "the cursor is not of this run of the agent: what came between is not kept",
-            ))
-            .await?;
+            let reason =
+                "the cursor is not of this run of the agent: what came between is not kept";
+            tell(lost(0, reason)).await?;
             0
         }
     };
@@ -100,7 +123,11 @@ async fn send<M: Messages>(
     loop {
         let batch = recent.after(after, BATCH);
         if batch.missed > 0 {
-            tell(messages.lost(batch.missed, "slow client: it did not read fast enough")).await?;
+            tell(lost(
+                batch.missed,
+                "slow client: it did not read fast enough",
+            ))
+            .await?;
         }
         let empty = batch.items.is_empty();
         for (number, item) in batch.items {
@@ -115,12 +142,12 @@ async fn send<M: Messages>(
                         return Ok(());
                     }
                     if messages.wants(&value) {
-                        tell(messages.value(number, &value)).await?;
+                        tell(Told::Value(number, &value)).await?;
                     }
                 }
                 // The past is told as it is known by now.
                 Item::Amended(container) if is_live => {
-                    tell(messages.amended(&container)).await?;
+                    tell(Told::Amended(convert::amended(&container))).await?;
                 }
                 Item::Amended(_) => {}
             }
@@ -134,11 +161,24 @@ async fn send<M: Messages>(
             }
             tokio::select! {
                 changed = news.changed() => changed.map_err(|_| Gone)?,
-                () = tokio::time::sleep(HEARTBEAT) => tell(messages.heartbeat()).await?,
+                () = tokio::time::sleep(HEARTBEAT) => tell(heartbeat()).await?,
                 () = sender.closed() => return Err(Gone),
             }
         }
     }
+}
+
+fn lost<V>(count: u64, reason: &str) -> Told<'static, V> {
+    Told::Lost(v1::Lost {
+        count,
+        reason: reason.to_owned(),
+    })
+}
+
+fn heartbeat<V>() -> Told<'static, V> {
+    Told::Heartbeat(v1::Heartbeat {
+        time: Some(convert::timestamp(SystemTime::now())),
+    })
 }
 
 /// The number to begin after, so that the newest `limit` wanted elements of the past follow.
@@ -200,17 +240,13 @@ mod tests {
         fn is_past_end(&self, value: &u64) -> bool {
             *value > self.until
         }
-        fn value(&self, _: u64, value: &u64) -> String {
-            value.to_string()
-        }
-        fn lost(&self, count: u64, _: &str) -> String {
-            format!("lost {count}")
-        }
-        fn amended(&self, _: &Arc<Container>) -> String {
-            "amended".to_owned()
-        }
-        fn heartbeat(&self) -> String {
-            "heartbeat".to_owned()
+        fn message(&self, told: Told<'_, u64>) -> String {
+            match told {
+                Told::Value(_, value) => value.to_string(),
+                Told::Lost(lost) => format!("lost {}", lost.count),
+                Told::Amended(_) => "amended".to_owned(),
+                Told::Heartbeat(_) => "heartbeat".to_owned(),
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod exec_files;
 mod harness;
 mod health;
 mod json;
+mod losses;
 mod nsenter;
 mod podman;
 mod privilege;

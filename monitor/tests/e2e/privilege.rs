@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::agent::{for_everyone, watchkeeper};
+use crate::harness::agent::{binary, for_everyone, watchkeeper};
 use crate::harness::command::{output, refused, succeed, text};
 use crate::harness::skipped;
 
@@ -59,4 +59,36 @@ fn help_takes_no_privilege() {
     }
     let (_directory, program) = for_everyone();
     succeed(as_nobody(&program).arg("--help"));
+}
+
+#[test]
+fn a_kernel_without_type_information_is_named_with_what_to_do() {
+    if skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let binary = binary();
+    // In a mount namespace of its own, where an empty directory covers the kernel's.
+    let hidden = |arguments: &str| {
+        let mut command = Command::new("unshare");
+        let script = format!(
+            "mount -t tmpfs none /sys/kernel/btf && exec {} {arguments}",
+            binary.display()
+        );
+        command.args(["--mount", "sh", "-c", &script]);
+        output(&mut command)
+    };
+    let agent = format!(
+        "agent --cri-socket none --state-dir {}",
+        directory.path().join("state").display()
+    );
+    let line = refused(&hidden(&agent), 1);
+    assert!(
+        line.contains("/sys/kernel/btf/vmlinux") && line.contains("CONFIG_DEBUG_INFO_BTF"),
+        "{line}"
+    );
+    let doctor = hidden("doctor --cri-socket none");
+    assert_eq!(doctor.status.code(), Some(1));
+    let report = text(&doctor.stdout);
+    assert!(report.contains("CONFIG_DEBUG_INFO_BTF"), "{report}");
 }

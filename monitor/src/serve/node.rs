@@ -1,0 +1,119 @@
+//! `watchkeeper.v1.Node`
+
+use std::sync::{PoisonError, atomic::Ordering};
+
+use tonic::{Request, Response, Status};
+
+use super::{convert, sources::Sources};
+use crate::{
+    container::metadata::Connection,
+    kernel::loader::{self, SensorState, SensorStatus},
+    process::table,
+    proto::v1,
+};
+
+#[tonic::async_trait]
+impl v1::node_server::Node for Sources {
+    async fn status(
+        &self,
+        _: Request<v1::NodeStatusRequest>,
+    ) -> Result<Response<v1::NodeStatusResponse>, Status> {
+        let connection = self
+            .connection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let figure = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
+        let containers = self.containers.all();
+        Ok(Response::new(v1::NodeStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.context.node.clone(),
+            kernel: self.kernel.clone(),
+            boot_id: self.context.boot_id.clone(),
+            started: Some(convert::timestamp(self.started)),
+            sensors: self.sensors.iter().map(sensor).collect(),
+            cgroup_hierarchy: self.hierarchy.clone(),
+            oldest_event: self
+                .events
+                .oldest()
+                .map(|event| convert::timestamp(event.time)),
+            oldest_alert: self
+                .alerts
+                .oldest()
+                .map(|alert| convert::timestamp(alert.event.time)),
+            counters: Some(v1::Counters {
+                events: figure(&self.figures.events),
+                alerts: self.alerts.values(),
+                lost: figure(&self.figures.lost),
+                malformed: figure(&self.figures.malformed),
+                processes: figure(&self.figures.processes),
+                process_ceiling: table::CEILING as u64,
+                processes_refused: figure(&self.figures.processes_refused),
+                containers: containers
+                    .iter()
+                    .filter(|container| container.details().ended.is_none())
+                    .count() as u64,
+                subscribers: (self.events.subscribers() + self.alerts.subscribers()) as u64,
+            }),
+            degraded: self.degraded(&connection),
+            runtime: Some(v1::RuntimeConnection {
+                connected: connection.runtime.is_some(),
+                socket: connection.socket,
+                runtime: connection.runtime.unwrap_or_default(),
+                reason: connection.reason,
+            }),
+        }))
+    }
+}
+
+impl Sources {
+    /// What works only in part, in a sentence each.
+    fn degraded(&self, connection: &Connection) -> Vec<String> {
+        let mut degraded: Vec<String> = self
+            .sensors
+            .iter()
+            .filter(|status| !status.reason.is_empty())
+            .map(|status| {
+                let name = loader::name(status.sensor);
+                match status.state {
+                    SensorState::Active => format!("sensor {name}: {}", status.reason),
+                    SensorState::Failed | SensorState::Disabled => format!(
+                        "sensor {name}: {}: {}",
+                        status.reason,
+                        loader::consequence(status.sensor)
+                    ),
+                }
+            })
+            .collect();
+        if connection.runtime.is_none() && !connection.reason.is_empty() {
+            degraded.push(format!(
+                "no pod and image names of Kubernetes containers: {}",
+                connection.reason
+            ));
+        }
+        degraded.extend(
+            self.figures
+                .trouble
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        );
+        degraded
+    }
+}
+
+fn sensor(status: &SensorStatus) -> v1::Sensor {
+    v1::Sensor {
+        name: loader::name(status.sensor).to_owned(),
+        state: match status.state {
+            SensorState::Active => v1::SensorState::Active,
+            SensorState::Failed => v1::SensorState::Failed,
+            SensorState::Disabled => v1::SensorState::Disabled,
+        }
+        .into(),
+        rung: "tracing".to_owned(),
+        hook: format!("tp_btf/{}", loader::hook(status.sensor)),
+        reason: status.reason.clone(),
+        verified_instructions: status.verified_instructions,
+    }
+}

@@ -1,0 +1,68 @@
+//! What the agent could not read in time is counted by cgroup, told in the stream, and shown in the status.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use watchkeeper::proto::v1::{EventKind, EventsWatchRequest, Location, event::Detail};
+
+use crate::harness::agent::Agent;
+use crate::harness::cgroup::Cgroup;
+use crate::harness::{eventually, skipped, unique};
+
+/// Execs that fill the smallest ring several times over.
+const EXECS: usize = 500;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
+    if skipped() {
+        return;
+    }
+    let cgroup = Cgroup::make(&format!("/{}", unique("watchkeeper-flood")));
+    let agent = Agent::start(&["--ring-size", "64"]);
+
+    // An agent that does not run does not read.
+    agent.signal(Signal::STOP);
+    let mut shell: Command = cgroup.command("/bin/sh");
+    let flood = format!("n=0; while [ $n -lt {EXECS} ]; do /usr/bin/true; n=$((n + 1)); done");
+    let mut flood = shell
+        .args(["-c", &flood])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("a shell can be run");
+    let status = eventually("the flood ends", || {
+        flood.try_wait().expect("the flood is a child")
+    });
+    agent.signal(Signal::CONT);
+    assert!(status.success(), "{status}");
+
+    let mut watch = agent
+        .watch_events(EventsWatchRequest {
+            kinds: vec![EventKind::Loss.into()],
+            follow: true,
+            ..Default::default()
+        })
+        .await;
+    let event = watch
+        .find("a loss of the flooded cgroup", |event| {
+            event.cgroup_path == cgroup.path()
+        })
+        .await;
+    assert_eq!(event.location(), Location::Host, "{event:#?}");
+    let Some(Detail::Loss(loss)) = event.detail else {
+        panic!("a loss says what was lost: {event:#?}");
+    };
+    assert!(loss.count > 0 && loss.cgroup_id != 0, "{loss:#?}");
+    assert_eq!(
+        (loss.class.as_str(), loss.reason.as_str()),
+        ("process", "ring full")
+    );
+    let counters = agent.status().await.counters.expect("counters are set");
+    assert!(counters.lost >= loss.count, "{counters:#?}");
+    assert_eq!(counters.malformed, 0, "a full ring damages nothing");
+
+    // It goes on as before.
+    let argument = unique("afterwards");
+    let status = cgroup.command("/usr/bin/true").arg(&argument).status();
+    assert!(status.is_ok_and(|status| status.success()));
+    agent.exec_with(&argument).await;
+}
