@@ -52,7 +52,7 @@ pub fn read<T>(base: Address, offset: u32) -> T {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
-            base.wrapping_add(offset as u64) as *const c_void,
+            base.wrapping_add(u64::from(offset)) as *const c_void,
         );
         value.assume_init()
     }

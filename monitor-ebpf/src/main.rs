@@ -5,6 +5,14 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "map methods take references only from aya-ebpf 0.3 on; written like that they stay as they are"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a program gets its context by value, from code that a macro writes"
+)]
 
 #[macro_use]
 mod kernel;

@@ -57,6 +57,7 @@ impl Needed {
 const DETAIL: Needed = Needed(0);
 const EXEC: Needed = Needed(Sensor::Exec.bit());
 const EXIT: Needed = Needed(Sensor::Exit.bit());
+const EXEC_AND_EXIT: Needed = Needed(Sensor::Exec.bit() | Sensor::Exit.bit());
 const CGROUPS: Needed =
     Needed(Sensor::CgroupMkdir.bit() | Sensor::CgroupRmdir.bit() | Sensor::CgroupAttach.bit());
 const ALL: Needed = Needed(u32::MAX);
@@ -121,7 +122,7 @@ offsets! {
     task_mm: EXEC ["task_struct.mm"],
     task_fs: EXEC ["task_struct.fs"],
     task_files: EXEC ["task_struct.files"],
-    task_signal: EXEC ["task_struct.signal"],
+    task_signal: EXEC_AND_EXIT ["task_struct.signal"],
     task_exit_code: EXIT ["task_struct.exit_code"],
     /// Without audit support in the kernel nobody has a login user.
     task_loginuid: DETAIL ["task_struct.loginuid.val"],

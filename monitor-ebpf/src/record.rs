@@ -95,6 +95,10 @@ wire! {
         pub parent: ProcessId,
         /// The new process's cgroup: not the caller's where `CLONE_INTO_CGROUP` was given.
         pub child_cgroup_id: u64,
+        /// Container slot of that cgroup; 0 for none.
+        pub child_container_slot: u32,
+        /// Always 0.
+        pub reserved: u32,
     }
 }
 
@@ -306,8 +310,8 @@ wire! {
         pub process: ProcessId,
         /// Thread that was moved; the whole process where it equals its id.
         pub tid: u32,
-        /// Always 0.
-        pub reserved: u32,
+        /// Container slot of that cgroup; 0 for none.
+        pub container_slot: u32,
     }
 }
 

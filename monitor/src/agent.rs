@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
@@ -16,7 +16,7 @@ use rustix::{
     event::{EventfdFlags, eventfd},
     fd::OwnedFd,
     fs::{FlockOperation, flock},
-    process::{Resource, Rlimit, getpid, setrlimit},
+    process::{Resource, Rlimit, getpid, getrlimit, setrlimit},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -43,6 +43,9 @@ use crate::{
 
 /// Name of the socket in the state directory.
 pub const SOCKET: &str = "watchkeeper.sock";
+
+/// How long the end may take what still runs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Recent events that are kept, and about how many bytes of them.
 const EVENTS: (usize, usize) = (65_536, 24 << 20);
@@ -92,7 +95,7 @@ pub fn run(
         .enable_all()
         .build()
         .context("starting the asynchronous runtime")?;
-    let _entered = runtime.enter();
+    let entered = runtime.enter();
     let socket = Socket::listen(&state.path.join(SOCKET))?;
     // Signals are taken from here on, so that whatever is attached below is detached again.
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
@@ -140,12 +143,23 @@ pub fn run(
         "stopping: {}",
         stopped_by.as_ref().map_or("a part failed", |signal| signal)
     );
+    // Who asks twice does not want to wait.
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(1);
+    });
     let engine_result = engine.stop();
     let _ = stop_server.send(());
     if !server.is_finished() {
         // The socket is removed with the server.
         let _ = runtime.block_on(server);
     }
+    drop(entered);
+    // Something may still wait for a full pipe or a slow filesystem.
+    runtime.shutdown_timeout(PATIENCE);
     engine_result?;
     stopped_by.map(|_| ())
 }
@@ -158,6 +172,9 @@ fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
         maximum: None,
     };
     let _ = setrlimit(Resource::Memlock, unlimited);
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    let _ = setrlimit(Resource::Nofile, files);
     let kernel = Kernel::load(&Options {
         telemetry_bytes: configuration.telemetry_bytes,
         critical_bytes: configuration.critical_bytes,

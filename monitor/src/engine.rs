@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     io,
-    path::PathBuf,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +49,8 @@ use crate::{
 /// How often losses are read, and what is over is let go of.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Processes that are looked for in a second, after records of ends were lost.
+const VERIFIED_AT_A_TIME: usize = 512;
 /// Most batches that are read from the rings between two looks at the clock.
 const MOST_BATCHES: u32 = 16;
 
@@ -91,6 +92,8 @@ pub struct Engine {
     figures: Arc<Figures>,
     /// What the loss counters showed last.
     losses_seen: HashMap<LossKey, u64>,
+    /// Processes to be looked for, because records of ends were lost.
+    unverified: Vec<ProcessKey>,
 }
 
 /// What is known of a process that another descends from.
@@ -140,6 +143,7 @@ impl Engine {
             detector: parts.detector,
             figures: parts.figures,
             losses_seen: HashMap::new(),
+            unverified: Vec::new(),
         };
         let mount = engine.hierarchy.mount.clone();
         for announced in engine.registry.scan(&mount, clock::since_boot())? {
@@ -165,6 +169,9 @@ impl Engine {
             }
             if wake == Wake::Stop {
                 return Ok(());
+            }
+            if self.detector.has_ended() {
+                return Err(io::Error::other("the detection thread has ended"));
             }
             let now = clock::since_boot();
             if now.saturating_sub(last_housekeeping_ns) >= HOUSEKEEPING.as_nanos() as u64 {
@@ -194,6 +201,11 @@ impl Engine {
             }
             Record::Exit(exit) => {
                 let key = ProcessKey::from(header);
+                // Each of several last threads may find itself the last.
+                let ended = self.processes.get(key).and_then(|entry| entry.exited_ns);
+                if ended.is_some() {
+                    return;
+                }
                 self.emit(
                     header,
                     key,
@@ -218,7 +230,10 @@ impl Engine {
                 );
             }
             Record::CgroupRmdir(cgroup, path) => {
+                // The kernel side has done so already, unless the state was only put there afterwards.
+                let _ = self.maps.cgroups.remove(&cgroup.id);
                 if let Some(container) = self.registry.removed(cgroup.id, header.time_ns) {
+                    self.end_members(&container, header.time_ns);
                     self.events.amend(container);
                 }
                 self.emit(
@@ -235,6 +250,28 @@ impl Engine {
         }
     }
 
+    /// A cgroup can only be removed when no process is in it: those whose end was not seen have ended.
+    fn end_members(&mut self, container: &Container, now_ns: u64) {
+        let members: Vec<ProcessKey> = self
+            .processes
+            .iter()
+            .filter(|entry| {
+                entry.exited_ns.is_none()
+                    && entry.attachment.as_ref().is_some_and(|membership| {
+                        membership.container.slot == container.slot
+                            && membership.origin != Origin::NamespaceEntry
+                    })
+            })
+            .map(|entry| entry.process.key)
+            .collect();
+        for key in members {
+            // One that left the cgroup in time lives on.
+            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
+                self.processes.exit(key, now_ns);
+            }
+        }
+    }
+
     fn fork(&mut self, header: &Header, fork: &record::Fork) {
         let caller = ProcessKey::from(header);
         let child = ProcessKey::from(fork.child);
@@ -242,11 +279,8 @@ impl Engine {
             return;
         }
         let by = self.process_at(caller);
-        let process = by
-            .as_ref()
-            .map(|caller| caller.forked(fork.child, fork.parent));
         // CLONE_INTO_CGROUP puts the child elsewhere than its caller.
-        let place = self.place(fork.child_cgroup_id, 0);
+        let place = self.place(fork.child_cgroup_id, fork.child_container_slot);
         let creator = match (self.kin(Some(caller)), &place) {
             // A caller in another cgroup is outside, even when nothing else is known of it.
             (Kin::Unknown, Place::Container(container, _))
@@ -256,7 +290,14 @@ impl Engine {
             }
             (kin, _) => kin,
         };
-        let membership = self.membership_of_child(&creator, &place, by);
+        let membership = self.membership_of_child(&creator, &place, by.clone());
+        let process = match by {
+            Some(caller) => Some(caller.forked(fork.child, fork.parent)),
+            // Nothing is known of the caller: see what procfs tells of the child.
+            None => procfs::read(child.pid, self.host)
+                .map(|found| found.process)
+                .filter(|found| found.key == child),
+        };
         if let Some(process) = process {
             self.processes.put(Arc::new(process), membership);
         }
@@ -324,18 +365,27 @@ impl Engine {
             }
         };
         let membership = self.membership_on_exec(own, &place, &process);
-        let mnt_ns = container_mnt_ns(&process);
-        let membership = membership.map(|membership| self.registry.ran(membership, key, mnt_ns));
+        let membership = membership.map(|membership| {
+            let mnt_ns = match &membership.entered_by {
+                // Still where whoever put it there is: the runtime, before it sets the container up.
+                Some(by) if by.program.namespaces.mnt == process.program.namespaces.mnt => 0,
+                _ => container_mnt_ns(&process),
+            };
+            let first_in_pid_ns = process.program.namespaces.pid_inside == 1
+                && process.program.host_namespaces & flag::HOST_PID_NS == 0;
+            self.registry.ran(membership, key, mnt_ns, first_in_pid_ns)
+        });
         let first_of = membership
             .as_ref()
             .filter(|membership| membership.origin == Origin::Entrypoint)
             .map(|membership| Arc::clone(&membership.container));
         let process = Arc::new(process);
-        self.processes.put(Arc::clone(&process), membership);
+        // Where the table has no room for it, it is an event all the same.
+        self.processes.put(Arc::clone(&process), membership.clone());
         if let Some(container) = first_of {
             self.ask_podman(&container, &process);
         }
-        self.emit(header, key, Detail::Exec);
+        self.emit_of(header, Some(process), membership, Detail::Exec);
     }
 
     /// What a process is when it runs a program: its cgroup may have changed unseen, or its mount namespace may by
@@ -353,9 +403,15 @@ impl Engine {
             (_, Place::Container(container, _)) => {
                 Some(self.registry.enter(container, Origin::Injected, None))
             }
-            (_, Place::Host(_) | Place::Unknown) => {
+            (own, Place::Host(_) | Place::Unknown) => {
                 let mnt_ns = container_mnt_ns(process);
                 let container = self.registry.of_mount_namespace(mnt_ns)?;
+                // It entered before, or has only left the container's cgroup.
+                if let Some(own) = own
+                    && own.container.slot == container.slot
+                {
+                    return Some(own);
+                }
                 Some(Membership {
                     container,
                     origin: Origin::NamespaceEntry,
@@ -369,7 +425,7 @@ impl Engine {
         let moved = ProcessKey::from(attach.process);
         // The thread that stands for its process; the others move with it.
         if attach.tid == attach.process.pid {
-            let place = self.place(attach.cgroup_id, 0);
+            let place = self.place(attach.cgroup_id, attach.container_slot);
             let own = self
                 .processes
                 .get(moved)
@@ -384,7 +440,8 @@ impl Engine {
                     let by = self.mover(ProcessKey::from(header), moved);
                     Some(self.registry.enter(container, Origin::Injected, by))
                 }
-                _ => None,
+                // It has left the cgroup; whether it has left the container, its next exec tells.
+                (own, _) => own,
             };
             self.processes.attach(moved, membership);
         }
@@ -434,11 +491,22 @@ impl Engine {
         self.registry.place(cgroup_id, slot)
     }
 
-    /// Makes an event, and passes it on.
+    /// Makes an event of a process that should be in the table, and passes it on.
     fn emit(&mut self, header: &Header, key: ProcessKey, detail: Detail) {
         let entry = self.processes.get(key);
         let membership = entry.and_then(|entry| entry.attachment.clone());
         let process = entry.map(|entry| Arc::clone(&entry.process));
+        self.emit_of(header, process, membership, detail);
+    }
+
+    /// Makes an event, and passes it on.
+    fn emit_of(
+        &mut self,
+        header: &Header,
+        process: Option<Arc<Process>>,
+        membership: Option<Membership>,
+        detail: Detail,
+    ) {
         let ancestors = process.as_ref().map_or_else(Vec::new, |process| {
             self.processes
                 .ancestors(process)
@@ -450,10 +518,8 @@ impl Engine {
                 .collect()
         });
         let mut place = self.place(header.cgroup_id, header.container_slot);
-        // A process that entered a container's namespaces acts in the container, whatever its cgroup.
-        if let (Some(membership), Place::Host(path)) = (&membership, &place)
-            && membership.origin == Origin::NamespaceEntry
-        {
+        // A process in a container's namespaces acts in the container, whatever its cgroup.
+        if let (Some(membership), Place::Host(path)) = (&membership, &place) {
             place = Place::Container(Arc::clone(&membership.container), Arc::clone(path));
         }
         let init = membership
@@ -473,7 +539,8 @@ impl Engine {
         });
         self.figures.events.fetch_add(1, Ordering::Relaxed);
         let number = self.events.push(Arc::clone(&event), event.size());
-        self.detector.observe(&event, number, init);
+        self.detector
+            .observe(&event, header.cgroup_id, number, init);
     }
 
     /// Hands a new cgroup's state to the kernel, and asks the runtime about a new container.
@@ -492,7 +559,7 @@ impl Engine {
         }
     }
 
-    fn ask(&self, container: Arc<Container>, podman_storage: Option<PathBuf>) {
+    fn ask(&self, container: Arc<Container>, podman_storage: Option<podman::Storage>) {
         let question = Question {
             container,
             podman_storage,
@@ -521,8 +588,17 @@ impl Engine {
         if container.shape_runtime != Runtime::Podman {
             return;
         }
-        let storage_of =
-            |entry: &Entry<_>| podman::storage_from_monitor(&entry.process.program, &container.id);
+        // Only a process of the host is believed.
+        let storage_of = |entry: &Entry<Option<Membership>>| {
+            let program = &entry.process.program;
+            let on_host =
+                entry.attachment.is_none() && program.host_namespaces & flag::HOST_MNT_NS != 0;
+            if on_host {
+                podman::storage_from_monitor(program, &container.id)
+            } else {
+                None
+            }
+        };
         // It is an ancestor, unless a process between them was not seen.
         let storage = self
             .processes
@@ -600,6 +676,7 @@ impl Engine {
     /// Reports losses, and lets go of what is over.
     fn keep_house(&mut self, now_ns: u64) {
         self.report_losses();
+        self.verify_some(now_ns);
         self.processes.sweep(now_ns);
         self.registry.sweep(now_ns);
         self.figures
@@ -608,6 +685,16 @@ impl Engine {
         self.figures
             .processes_refused
             .store(self.processes.refused(), Ordering::Relaxed);
+    }
+
+    /// After records were lost, looks for processes whose end was among them: some each second.
+    fn verify_some(&mut self, now_ns: u64) {
+        let rest = self.unverified.len().saturating_sub(VERIFIED_AT_A_TIME);
+        for key in self.unverified.split_off(rest) {
+            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
+                self.processes.exit(key, now_ns);
+            }
+        }
     }
 
     fn report_losses(&mut self) {
@@ -642,14 +729,24 @@ impl Engine {
                 let _ = self.maps.losses.remove(&Shared(key));
             }
         }
-        let overloaded = self.detector.take_overloaded();
-        if overloaded > 0 {
+        for (cgroup_id, count) in self.detector.take_overloaded() {
             losses.push(Loss {
-                cgroup_id: 0,
+                cgroup_id,
                 class: Class::Process,
                 reason: LossReason::DetectionOverloaded,
-                count: overloaded,
+                count,
             });
+        }
+        let exits_lost = losses.iter().any(|loss| {
+            loss.class == Class::Process && matches!(loss.reason, LossReason::Kernel(_))
+        });
+        if exits_lost {
+            self.unverified = self
+                .processes
+                .iter()
+                .filter(|entry| entry.exited_ns.is_none())
+                .map(|entry| entry.process.key)
+                .collect();
         }
         for loss in losses {
             self.figures.lost.fetch_add(loss.count, Ordering::Relaxed);

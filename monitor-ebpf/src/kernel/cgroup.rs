@@ -25,7 +25,7 @@ pub fn id(cgroup: Address) -> u64 {
 /// Id of the cgroup above; 0 for the root.
 #[inline(always)]
 pub fn parent_id(cgroup: Address) -> u64 {
-    let css = cgroup + offset!(cgroup_self) as u64;
+    let css = cgroup + u64::from(offset!(cgroup_self));
     let parent = follow(css, offset!(css_parent));
     id(follow(parent, offset!(css_cgroup)))
 }

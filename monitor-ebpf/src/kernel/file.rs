@@ -13,6 +13,9 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// `SB_KERNMOUNT` of include/linux/fs.h: mounted by the kernel for itself.
 const SB_KERNMOUNT: u64 = 1 << 22;
 
+/// The rest of the field holds flags since 6.13 (`I_CTIME_QUERIED`, kernel commit 4e40eff0b573).
+const NANOSECONDS: u32 = 0x3fff_ffff;
+
 const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
 const S_IFCHR: u32 = 0o020_000;
@@ -39,10 +42,10 @@ pub fn describe(file: Address) -> File {
         inode: read(inode, offset!(inode_number)),
         size: read(inode, offset!(inode_size)),
         ctime_s: read(inode, offset!(inode_ctime_s)),
-        ctime_ns: read(inode, offset!(inode_ctime_ns)),
+        ctime_ns: read::<u32>(inode, offset!(inode_ctime_ns)) & NANOSECONDS,
         device: read(sb, offset!(sb_device)),
         links: read(inode, offset!(inode_links)),
-        mode: read::<u16>(inode, offset!(inode_mode)) as u32,
+        mode: u32::from(read::<u16>(inode, offset!(inode_mode))),
         uid: read(inode, offset!(inode_uid)),
         flags: storage(inode, sb),
         filesystem: read::<u64>(sb, offset!(sb_magic)) as u32,
@@ -58,7 +61,7 @@ fn storage(inode: Address, sb: Address) -> u32 {
         if offset!(ovl_inode_upper) == ABSENT || offset!(ovl_inode_vfs) == ABSENT {
             return file_flag::OVERLAY | file_flag::UPPER_LAYER_UNKNOWN;
         }
-        let overlay_inode = inode - offset!(ovl_inode_vfs) as u64;
+        let overlay_inode = inode - u64::from(offset!(ovl_inode_vfs));
         return if follow(overlay_inode, offset!(ovl_inode_upper)) == 0 {
             file_flag::OVERLAY
         } else {
@@ -90,7 +93,7 @@ pub fn descriptor(task: Address, number: u32) -> Descriptor {
     let device = read::<u32>(inode, offset!(inode_rdev));
     Descriptor {
         inode: read(inode, offset!(inode_number)),
-        kind: kind(read::<u16>(inode, offset!(inode_mode)) as u32, device),
+        kind: kind(u32::from(read::<u16>(inode, offset!(inode_mode))), device),
         device,
     }
 }

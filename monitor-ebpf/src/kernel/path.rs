@@ -40,14 +40,14 @@ pub extern "C" fn append_path(level: u32, start: u32, vfsmount: Address, dentry:
             break;
         }
         if dentry == follow(vfsmount, offset!(vfsmount_root)) {
-            let mount = vfsmount - offset!(mount_vfsmount) as u64;
+            let mount = vfsmount - u64::from(offset!(mount_vfsmount));
             let parent_mount = follow(mount, offset!(mount_parent));
             if parent_mount == mount {
                 outcome = 0;
                 break;
             }
             dentry = follow(mount, offset!(mount_mountpoint));
-            vfsmount = parent_mount + offset!(mount_vfsmount) as u64;
+            vfsmount = parent_mount + u64::from(offset!(mount_vfsmount));
             continue;
         }
         let name = follow(dentry, offset!(dentry_name));

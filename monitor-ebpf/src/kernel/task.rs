@@ -56,7 +56,7 @@ fn innermost_pid(task: Address) -> (u32, Address) {
     let pid = follow(task, offset!(task_thread_pid));
     // The kernel nests pid namespaces 32 deep (MAX_PID_NS_LEVEL).
     let level = read::<u32>(pid, offset!(pid_level)) & 31;
-    let upid = pid + offset!(pid_numbers) as u64 + (level * offset!(upid_size)) as u64;
+    let upid = pid + u64::from(offset!(pid_numbers)) + u64::from(level * offset!(upid_size));
     (read(upid, offset!(upid_nr)), follow(upid, offset!(upid_ns)))
 }
 

@@ -64,13 +64,14 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let Some(draft) = Draft::claim(&subject, Class::Cgroup) else {
         return 0;
     };
+    let id = cgroup::id(cgroup);
     let body = draft.body::<CgroupAttach>();
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe {
-        (*body).cgroup_id = cgroup::id(cgroup);
+        (*body).cgroup_id = id;
         (*body).process = task::process(moved);
         (*body).tid = task::tid(moved);
-        (*body).reserved = 0;
+        (*body).container_slot = cgroup_state(id).container_slot;
     }
     draft.submit::<CgroupAttach>(&CRITICAL, Kind::CgroupAttach, Class::Cgroup, &subject, 0, 0);
     0

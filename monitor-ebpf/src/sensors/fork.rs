@@ -22,7 +22,8 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     }
     // The caller may be a runtime in a cgroup that is left out, and the child in a container.
     let child_cgroup_id = cgroup::id(cgroup::of_task(child));
-    if is_ignored(cgroup_state(child_cgroup_id)) {
+    let child_state = cgroup_state(child_cgroup_id);
+    if is_ignored(child_state) {
         return 0;
     }
     let subject = Subject::of(caller);
@@ -35,6 +36,8 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         (*body).child = task::process(child);
         (*body).parent = task::parent(child);
         (*body).child_cgroup_id = child_cgroup_id;
+        (*body).child_container_slot = child_state.container_slot;
+        (*body).reserved = 0;
     }
     draft.submit::<Fork>(&TELEMETRY, Kind::Fork, Class::Process, &subject, 0, 0);
     0

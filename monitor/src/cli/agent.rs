@@ -158,12 +158,12 @@ fn print_as_they_happen(sources: &Sources) {
     let (alerts, context) = (Arc::clone(&sources.alerts), sources.context.clone());
     tokio::spawn(async move {
         let mut news = alerts.subscribe();
-        let mut after = 0;
+        let mut after = None;
         loop {
             let batch = alerts.after(after, 64);
             let empty = batch.items.is_empty();
             for (number, item) in batch.items {
-                after = number;
+                after = Some(number);
                 if let Item::Value(alert) = item {
                     let text = show::alert(&context.alert(number, &alert));
                     let printed = tokio::task::spawn_blocking(move || show::print(&text)).await;

@@ -2,6 +2,7 @@
 //! object a line. Fields with their default value are left out, as that mapping does.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     sync::OnceLock,
 };
@@ -10,19 +11,20 @@ use anyhow::Context as _;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
+use super::terminal::is_unsafe;
 use crate::proto::DESCRIPTORS;
 
 /// Prints a message of the package `watchkeeper.v1` as one line.
 pub(super) fn print(name: &str, message: &impl Message) -> anyhow::Result<()> {
     let mut line = line(name, message)?;
-    line.push(b'\n');
+    line.push('\n');
     let mut out = io::stdout().lock();
-    out.write_all(&line)?;
+    out.write_all(line.as_bytes())?;
     out.flush()?;
     Ok(())
 }
 
-fn line(name: &str, message: &impl Message) -> anyhow::Result<Vec<u8>> {
+fn line(name: &str, message: &impl Message) -> anyhow::Result<String> {
     let descriptor = pool()?
         .get_message_by_name(&format!("watchkeeper.v1.{name}"))
         .with_context(|| format!("writing JSON: the API has no message {name}"))?;
@@ -32,7 +34,28 @@ fn line(name: &str, message: &impl Message) -> anyhow::Result<Vec<u8>> {
     dynamic
         .serialize_with_options(&mut serializer, &SerializeOptions::new())
         .context("writing JSON")?;
-    Ok(serializer.into_inner())
+    let line = String::from_utf8(serializer.into_inner()).context("writing JSON")?;
+    Ok(escaped(&line))
+}
+
+/// JSON only has to escape the first 32 characters; a terminal acts on others as well. They occur in strings alone, so
+/// they can be written as escapes without changing what is said.
+fn escaped(line: &str) -> String {
+    if !line.chars().any(is_unsafe) {
+        return line.to_owned();
+    }
+    let mut escaped = String::with_capacity(line.len() + 16);
+    for character in line.chars() {
+        if is_unsafe(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 fn pool() -> anyhow::Result<&'static DescriptorPool> {
@@ -46,6 +69,19 @@ fn pool() -> anyhow::Result<&'static DescriptorPool> {
 mod tests {
     use super::*;
     use crate::proto::v1;
+
+    #[test]
+    fn nothing_a_terminal_acts_on_is_left_and_nothing_is_changed() {
+        let text = "a\u{9b}2J\u{7f}\u{202e}\u{e0001}\u{1b}é";
+        let process = v1::Process {
+            exe: text.to_owned(),
+            ..v1::Process::default()
+        };
+        let line = line("Process", &process).expect("written");
+        assert!(!line.chars().any(is_unsafe), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).expect("valid");
+        assert_eq!(read["exe"], text);
+    }
 
     #[test]
     fn the_mapping_is_the_canonical_one() {
@@ -67,7 +103,7 @@ mod tests {
             }),
             ..v1::Event::default()
         };
-        let line = String::from_utf8(line("Event", &event).expect("written")).expect("UTF-8");
+        let line = line("Event", &event).expect("written");
         assert_eq!(
             line,
             r#"{"cursor":"c-1","time":"2026-01-31T12:00:00.005Z","kind":"EVENT_KIND_EXEC","process":{"execId":"e","argv":["a\u001b\n"],"file":{"inode":"18446744073709551615"}}}"#

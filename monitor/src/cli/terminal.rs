@@ -36,7 +36,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that change the direction or take no room (Unicode UAX #9, general category Cf).
-fn is_unsafe(character: char) -> bool {
+#[must_use]
+pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{00ad}' | '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -60,6 +60,27 @@ pub struct Description {
     pub sandbox: bool,
 }
 
+/// Those of the usual sockets that are there.
+#[must_use]
+pub fn usual_sockets() -> Vec<PathBuf> {
+    USUAL_SOCKETS
+        .iter()
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
+        .collect()
+}
+
+impl CriError {
+    /// Whether the connection is gone, and not only this question unanswered.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        match self {
+            Self::Connect { .. } => true,
+            Self::Call(status) => matches!(status.code(), Code::Unavailable | Code::Unknown),
+        }
+    }
+}
+
 /// A connection to a runtime.
 #[derive(Clone, Debug)]
 pub struct Cri {

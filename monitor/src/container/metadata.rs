@@ -2,7 +2,6 @@
 //! [`Container`] when it comes, and whoever has to know is told.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use std::{
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{
-    cri::{Cri, Socket, USUAL_SOCKETS},
+    cri::{self, Cri, Socket, USUAL_SOCKETS},
     model::{Container, Metadata},
     podman,
     shape::Runtime,
@@ -28,6 +27,8 @@ const RETRIES: [Duration; 3] = [
 ];
 /// And when to ask again after that.
 const RETRY_LATER: Duration = Duration::from_secs(5);
+/// Longest time that looking into podman's storage may take.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Least time between two attempts to connect.
 const RECONNECT: Duration = Duration::from_secs(2);
 
@@ -37,7 +38,7 @@ pub struct Question {
     /// The container.
     pub container: Arc<Container>,
     /// Podman's storage, where its monitor named one.
-    pub podman_storage: Option<PathBuf>,
+    pub podman_storage: Option<podman::Storage>,
 }
 
 /// How the connection to the CRI is.
@@ -54,12 +55,23 @@ pub struct Connection {
 /// Called when more is known of a container.
 type Changed = dyn Fn(&Arc<Container>) + Send + Sync;
 
+/// What came of asking the CRI.
+enum Answer {
+    /// What it knows is in the container.
+    Told,
+    /// It does not know the container.
+    NotKnown(String),
+    /// It could not be asked.
+    NotAsked(String),
+}
+
 /// Asks runtimes.
 pub struct Resolver {
     socket: Socket,
     state: Mutex<State>,
     connection: Arc<RwLock<Connection>>,
     changed: Box<Changed>,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -80,17 +92,17 @@ impl Resolver {
             state: Mutex::default(),
             connection,
             changed: Box::new(changed),
+            permits: Arc::new(Semaphore::new(CONCURRENT)),
         }
     }
 
     /// Answers questions until no one can ask any more.
     pub async fn run(self, mut questions: mpsc::Receiver<Question>) {
         let this = Arc::new(self);
-        let permits = Arc::new(Semaphore::new(CONCURRENT));
         // Connect before the first question, so that the status tells how it is.
         let _ = this.cri().await;
         while let Some(question) = questions.recv().await {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(&this.permits).acquire_owned().await else {
                 return;
             };
             let this = Arc::clone(&this);
@@ -107,27 +119,34 @@ impl Resolver {
             self.answer_without_cri(question).await;
             return;
         }
-        let mut permit = Some(permit);
-        // It goes on asking at long intervals: the runtime may only be started after the agent.
-        for pause in RETRIES.into_iter().chain(std::iter::repeat(RETRY_LATER)) {
-            let Some(reason) = self.ask_cri(container).await else {
-                return;
+        drop(permit);
+        let mut pauses = RETRIES.into_iter();
+        loop {
+            let answer = {
+                let _permit = self.permits.acquire().await;
+                self.ask_cri(container).await
             };
-            permit.take();
+            let (reason, is_final) = match answer {
+                Answer::Told => return,
+                Answer::NotKnown(reason) => (reason, true),
+                Answer::NotAsked(reason) => (reason, self.socket == Socket::None),
+            };
             let ended = container.details().ended.is_some();
             self.tell(container, Metadata::Unavailable(reason));
-            if ended || self.socket == Socket::None {
-                return;
+            match pauses.next() {
+                Some(pause) if !ended => tokio::time::sleep(pause).await,
+                // The runtime may only be started after the agent.
+                None if !ended && !is_final => tokio::time::sleep(RETRY_LATER).await,
+                _ => return,
             }
-            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Asks the CRI; returns why there is no answer.
-    async fn ask_cri(&self, container: &Arc<Container>) -> Option<String> {
+    /// Asks the CRI.
+    async fn ask_cri(&self, container: &Arc<Container>) -> Answer {
         let cri = match self.cri().await {
             Ok(cri) => cri,
-            Err(reason) => return Some(reason),
+            Err(reason) => return Answer::NotAsked(reason),
         };
         match cri.describe(&container.id).await {
             Ok(Some(description)) => {
@@ -144,12 +163,14 @@ impl Resolver {
                     }
                 });
                 (self.changed)(container);
-                None
+                Answer::Told
             }
-            Ok(None) => Some(format!("{} does not know the container", cri.version)),
+            Ok(None) => Answer::NotKnown(format!("{} does not know the container", cri.version)),
             Err(error) => {
-                self.disconnect(&error.to_string()).await;
-                Some(error.to_string())
+                if error.is_disconnected() {
+                    self.disconnect(&error.to_string()).await;
+                }
+                Answer::NotAsked(error.to_string())
             }
         }
     }
@@ -159,8 +180,9 @@ impl Resolver {
         let reason = match (container.shape_runtime, &question.podman_storage) {
             (Runtime::Podman, Some(storage)) => {
                 let (storage, id) = (storage.clone(), container.id.clone());
-                match tokio::task::spawn_blocking(move || podman::describe(&storage, &id)).await {
-                    Ok(Ok(Some(description))) => {
+                let looking = tokio::task::spawn_blocking(move || podman::describe(&storage, &id));
+                match tokio::time::timeout(STORAGE_TIMEOUT, looking).await {
+                    Ok(Ok(Ok(Some(description)))) => {
                         container.learn(|details| {
                             details.metadata = Metadata::Complete;
                             details.name = description.name;
@@ -170,9 +192,10 @@ impl Resolver {
                         (self.changed)(container);
                         return;
                     }
-                    Ok(Ok(None)) => "podman's storage does not have the container".to_owned(),
+                    Ok(Ok(Ok(None))) => "podman's storage does not have the container".to_owned(),
+                    Ok(Ok(Err(error))) => error.to_string(),
                     Ok(Err(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
+                    Err(_) => "podman's storage does not answer".to_owned(),
                 }
             }
             (Runtime::Podman, None) => {
@@ -208,43 +231,37 @@ impl Resolver {
             return Err(self.read_connection().reason);
         }
         state.last_attempt = Some(Instant::now());
-        let path = match &self.socket {
+        let paths = match &self.socket {
             Socket::None => {
                 return Err(self.refused("", "switched off by --cri-socket none".to_owned()));
             }
-            Socket::Path(path) => path.clone(),
-            Socket::Auto => {
-                match USUAL_SOCKETS
-                    .iter()
-                    .map(PathBuf::from)
-                    .find(|path| path.exists())
-                {
-                    Some(path) => path,
-                    None => {
-                        return Err(self.refused(
-                            "",
-                            format!(
-                                "no container runtime's socket at {}; name it with --cri-socket",
-                                USUAL_SOCKETS.join(", ")
-                            ),
-                        ));
-                    }
-                }
-            }
+            Socket::Path(path) => vec![path.clone()],
+            Socket::Auto => cri::usual_sockets(),
         };
-        let socket = path.display().to_string();
-        match Cri::connect(&path).await {
-            Ok(cri) => {
-                self.write_connection(Connection {
-                    socket,
-                    runtime: Some(cri.version.clone()),
-                    reason: String::new(),
-                });
-                state.cri = Some(cri.clone());
-                Ok(cri)
+        let mut refused = (
+            String::new(),
+            format!(
+                "no container runtime's socket at {}; name it with --cri-socket",
+                USUAL_SOCKETS.join(", ")
+            ),
+        );
+        // One may have been left behind by a runtime that is no longer there.
+        for path in paths {
+            let socket = path.display().to_string();
+            match Cri::connect(&path).await {
+                Ok(cri) => {
+                    self.write_connection(Connection {
+                        socket,
+                        runtime: Some(cri.version.clone()),
+                        reason: String::new(),
+                    });
+                    state.cri = Some(cri.clone());
+                    return Ok(cri);
+                }
+                Err(error) => refused = (socket, error.to_string()),
             }
-            Err(error) => Err(self.refused(&socket, error.to_string())),
         }
+        Err(self.refused(&refused.0, refused.1))
     }
 
     async fn disconnect(&self, reason: &str) {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::shape::{Runtime, Shape};
@@ -117,6 +117,14 @@ impl Container {
     #[must_use]
     pub fn runtime(&self) -> Runtime {
         self.details().runtime.unwrap_or(self.shape_runtime)
+    }
+
+    /// Whether it is so new that its runtime may still tell its name and pod.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        const NEW: Duration = Duration::from_secs(2);
+        let age = self.first_seen.elapsed().unwrap_or_default();
+        age < NEW && self.details().metadata != Metadata::Complete
     }
 
     /// Whether the Kubernetes CRI is who knows this container.

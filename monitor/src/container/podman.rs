@@ -2,16 +2,27 @@
 //! names the container's directory in its arguments, and the storage beside it keeps names and images.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::process::execution::{Execution, base_name};
 
 /// Most bytes read of one file of the storage.
 const MAX_FILE: u64 = 16 << 20;
+
+/// Where a container is stored, and whose that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    path: PathBuf,
+    /// The user whose monitor named it: nothing of another's is read.
+    owner: u32,
+}
 
 /// The names of a container and its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,16 +86,14 @@ struct StoredImage {
 /// The storage that holds a container, from the arguments of its monitor: `-b STORAGE/overlay-containers/ID/userdata`.
 /// `None` when the process is not the monitor of this container.
 #[must_use]
-pub fn storage_from_monitor(monitor: &Execution, id: &str) -> Option<PathBuf> {
+pub fn storage_from_monitor(monitor: &Execution, id: &str) -> Option<Storage> {
     if base_name(&monitor.exe) != "conmon" {
         return None;
     }
+    let argv = monitor.argv.to_vec();
     let value_of = |option: &str| {
-        let position = monitor
-            .argv
-            .iter()
-            .position(|argument| argument == option)?;
-        monitor.argv.get(position + 1)
+        let position = argv.iter().position(|argument| argument == option)?;
+        argv.get(position + 1)
     };
     if value_of("-c")? != id {
         return None;
@@ -93,23 +102,27 @@ pub fn storage_from_monitor(monitor: &Execution, id: &str) -> Option<PathBuf> {
     // STORAGE / overlay-containers / ID / userdata
     let containers = bundle.parent()?.parent()?;
     let named = |path: &Path, name: &str| path.file_name().is_some_and(|last| last == name);
-    (named(bundle, "userdata") && named(containers, "overlay-containers"))
-        .then(|| containers.parent().map(Path::to_path_buf))?
+    (named(bundle, "userdata") && named(containers, "overlay-containers")).then(|| {
+        Some(Storage {
+            path: containers.parent()?.to_path_buf(),
+            owner: monitor.credentials.euid,
+        })
+    })?
 }
 
 /// Looks a container up; `None` when the storage does not have it.
 ///
 /// # Errors
 /// When the storage can't be read.
-pub fn describe(storage: &Path, id: &str) -> Result<Option<Description>, PodmanError> {
-    let containers: Vec<StoredContainer> =
-        read(&storage.join("overlay-containers/containers.json"))?;
+pub fn describe(storage: &Storage, id: &str) -> Result<Option<Description>, PodmanError> {
+    let containers: Vec<StoredContainer> = storage.read("overlay-containers/containers.json")?;
     let Some(container) = containers.into_iter().find(|container| container.id == id) else {
         return Ok(None);
     };
     let metadata: StoredMetadata = serde_json::from_str(&container.metadata).unwrap_or_default();
-    let images: Vec<StoredImage> =
-        read(&storage.join("overlay-images/images.json")).unwrap_or_default();
+    let images: Vec<StoredImage> = storage
+        .read("overlay-images/images.json")
+        .unwrap_or_default();
     let image_digest = images
         .into_iter()
         .find(|image| image.id == container.image)
@@ -123,28 +136,45 @@ pub fn describe(storage: &Path, id: &str) -> Result<Option<Description>, PodmanE
     }))
 }
 
-fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>, PodmanError> {
-    let read_error = |source| PodmanError::Read {
-        path: path.display().to_string(),
-        source,
-    };
-    let length = fs::metadata(path).map_err(read_error)?.len();
-    if length > MAX_FILE {
-        return Err(read_error(io::Error::other(format!(
-            "{length} bytes are more than the {MAX_FILE} that are read"
-        ))));
+impl Storage {
+    /// Reads a file of the storage. The owner may be anybody: what is read is a regular file of theirs, of limited
+    /// size, and not one that a link leads to.
+    fn read<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Vec<T>, PodmanError> {
+        let path = self.path.join(name);
+        let read_error = |source| PodmanError::Read {
+            path: path.display().to_string(),
+            source,
+        };
+        let file = fs::File::options()
+            .read(true)
+            .custom_flags(
+                (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY)
+                    .bits()
+                    .cast_signed(),
+            )
+            .open(&path)
+            .map_err(read_error)?;
+        let metadata = file.metadata().map_err(read_error)?;
+        if !metadata.is_file() || metadata.uid() != self.owner {
+            return Err(read_error(io::Error::other(
+                "it is not a regular file of the user whose container it is",
+            )));
+        }
+        let mut content = Vec::new();
+        file.take(MAX_FILE)
+            .read_to_end(&mut content)
+            .map_err(read_error)?;
+        serde_json::from_slice(&content).map_err(|source| PodmanError::Form {
+            path: path.display().to_string(),
+            source,
+        })
     }
-    let content = fs::read(path).map_err(read_error)?;
-    serde_json::from_slice(&content).map_err(|source| PodmanError::Form {
-        path: path.display().to_string(),
-        source,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::execution::{ProcessKey, tests::process};
+    use crate::process::execution::{Arguments, ProcessKey, tests::process};
 
     fn monitor(exe: &str, argv: &[&str]) -> Execution {
         let key = ProcessKey {
@@ -152,7 +182,7 @@ mod tests {
             start_ticks: 1,
         };
         let mut program = (*process(key, None, exe).program).clone();
-        program.argv = argv.iter().map(|&argument| argument.to_owned()).collect();
+        program.argv = Arguments::new(argv.join("\0").as_bytes());
         program
     }
 
@@ -169,7 +199,7 @@ mod tests {
         ];
         let conmon = monitor("/usr/bin/conmon", &argv);
         assert_eq!(
-            storage_from_monitor(&conmon, "abc"),
+            storage_from_monitor(&conmon, "abc").map(|storage| storage.path),
             Some(PathBuf::from("/s"))
         );
         assert_eq!(
@@ -201,15 +231,29 @@ mod tests {
             r#"[{"id":"i1","digest":"sha256:d"}]"#,
         )
         .expect("written");
+        let mine = |path: &Path| Storage {
+            path: path.to_path_buf(),
+            owner: rustix::process::geteuid().as_raw(),
+        };
+        let own = mine(storage.path());
         assert_eq!(
-            describe(storage.path(), "abc").expect("read"),
+            describe(&own, "abc").expect("read"),
             Some(Description {
                 name: "web".to_owned(),
                 image: "registry/app:1".to_owned(),
                 image_digest: "sha256:d".to_owned()
             })
         );
-        assert_eq!(describe(storage.path(), "other").expect("read"), None);
-        assert!(describe(Path::new("/nonexistent"), "abc").is_err());
+        assert_eq!(describe(&own, "other").expect("read"), None);
+        assert!(describe(&mine(Path::new("/nonexistent")), "abc").is_err());
+        let anothers = Storage {
+            owner: own.owner + 1,
+            ..own.clone()
+        };
+        assert!(describe(&anothers, "abc").is_err(), "of another user");
+        let list = storage.path().join("overlay-containers/containers.json");
+        fs::rename(&list, storage.path().join("elsewhere")).expect("renamed");
+        std::os::unix::fs::symlink(storage.path().join("elsewhere"), &list).expect("linked");
+        assert!(describe(&own, "abc").is_err(), "behind a link");
     }
 }

@@ -78,6 +78,8 @@ struct Progress {
     container: Arc<Container>,
     /// Its first process, once it has run its program.
     init: Option<ProcessKey>,
+    /// That one is the first process of its pid namespace.
+    certain: bool,
     /// Mount namespace of its first process, where it is not the host's.
     mnt_ns: Option<u32>,
 }
@@ -207,6 +209,7 @@ impl Registry {
                 Progress {
                     container: Arc::clone(&container),
                     init: None,
+                    certain: false,
                     mnt_ns: None,
                 },
             );
@@ -227,6 +230,11 @@ impl Registry {
                     flags,
                 },
             ));
+        }
+        while self.cgroups.len() >= MAX_CGROUPS
+            && let Some((_, gone)) = self.removed.pop_front()
+        {
+            self.cgroups.remove(&gone);
         }
         if self.cgroups.len() < MAX_CGROUPS {
             self.cgroups.insert(
@@ -259,11 +267,19 @@ impl Registry {
 
     /// Notes that a cgroup is gone; returns the container that ended with it.
     pub fn removed(&mut self, id: u64, now_ns: u64) -> Option<Arc<Container>> {
-        let known = self.cgroups.get_mut(&id)?;
-        known.removed_ns = Some(now_ns);
-        self.removed.push_back((now_ns, id));
-        let container = known.container.clone()?;
-        if container.cgroup_id != id {
+        let container = match self.cgroups.get_mut(&id) {
+            Some(known) => {
+                known.removed_ns = Some(now_ns);
+                self.removed.push_back((now_ns, id));
+                known.container.clone()?
+            }
+            // There was no room for the cgroup; the container is known all the same.
+            None => {
+                let mut containers = self.progress.values().map(|progress| &progress.container);
+                containers.find(|found| found.cgroup_id == id)?.clone()
+            }
+        };
+        if container.cgroup_id != id || container.details().ended.is_some() {
             return None;
         }
         container.learn(|details| details.ended = Some(SystemTime::now()));
@@ -373,17 +389,25 @@ impl Registry {
     /// A member of a container runs a program: the first one to do so in the container's own tree and in a mount
     /// namespace of its own is the entry point. A runtime that is setting the container up may run itself again in
     /// its cgroup (runc does, from a sealed copy), but then still in the host's mount namespace. `mnt_ns` is the
-    /// mount namespace, 0 when that is the host's.
-    pub fn ran(&mut self, membership: Membership, key: ProcessKey, mnt_ns: u32) -> Membership {
+    /// mount namespace, 0 when that is the host's or the runtime's. A hook of the runtime may run before the entry
+    /// point does, so a process that is the first of its pid namespace takes the place of one that is not.
+    pub fn ran(
+        &mut self,
+        membership: Membership,
+        key: ProcessKey,
+        mnt_ns: u32,
+        first_in_pid_ns: bool,
+    ) -> Membership {
         if membership.origin != Origin::Descendant || mnt_ns == 0 {
             return membership;
         }
         let Some(progress) = self.progress.get_mut(&membership.container.slot) else {
             return membership;
         };
-        if progress.init.is_some() {
+        if progress.init.is_some() && (progress.certain || !first_in_pid_ns) {
             return membership;
         }
+        progress.certain = first_in_pid_ns;
         self.becomes_init(&membership.container, key, mnt_ns);
         Membership {
             origin: Origin::Entrypoint,
@@ -515,7 +539,7 @@ mod tests {
         let container = registry.created(10, &path()).container.expect("new");
         // The runtime enters, runs itself again, and its child runs the first program.
         let runtime = registry.enter(&container, Origin::Injected, None);
-        let again = registry.ran(runtime.clone(), key(6), 0);
+        let again = registry.ran(runtime.clone(), key(6), 0, false);
         assert_eq!(again.origin, Origin::Descendant, "still the runtime");
         let second = registry.enter(&container, Origin::Injected, None);
         assert_eq!(
@@ -523,20 +547,43 @@ mod tests {
             Origin::Descendant,
             "nothing runs in there yet"
         );
-        let init = registry.ran(runtime.of_child(), key(7), 4_026);
+        let init = registry.ran(runtime.of_child(), key(7), 4_026, true);
         assert_eq!(init.origin, Origin::Entrypoint);
         assert_eq!(registry.init(&container), Some(key(7)));
-        let child = registry.ran(init.of_child(), key(8), 4_026);
+        let child = registry.ran(init.of_child(), key(8), 4_026, false);
         assert_eq!(child.origin, Origin::Descendant);
         let exec = registry.enter(&container, Origin::Injected, None);
         assert_eq!(
-            registry.ran(exec.of_child(), key(9), 4_026).origin,
+            registry.ran(exec.of_child(), key(9), 4_026, false).origin,
             Origin::Injected
         );
         assert_eq!(
             registry.of_mount_namespace(4_026).map(|found| found.slot),
             Some(container.slot)
         );
+    }
+
+    #[test]
+    fn a_hook_that_runs_before_the_entry_point_gives_way_to_it() {
+        let mut registry = Registry::new(Vec::new());
+        let container = registry.created(10, &path()).container.expect("new");
+        let runtime = registry.enter(&container, Origin::Injected, None);
+        registry.ran(runtime.of_child(), key(7), 4_026, false);
+        let init = registry.ran(runtime.of_child(), key(8), 4_026, true);
+        assert_eq!(init.origin, Origin::Entrypoint);
+        assert_eq!(registry.init(&container), Some(key(8)));
+    }
+
+    #[test]
+    fn removed_cgroups_make_room_for_new_ones() {
+        let mut registry = Registry::new(Vec::new());
+        for id in 0..MAX_CGROUPS as u64 {
+            registry.created(id, &format!("/user.slice/{id}"));
+            registry.removed(id, id);
+        }
+        let id = MAX_CGROUPS as u64;
+        registry.created(id, &path());
+        assert!(matches!(registry.place(id, 0), Place::Container(..)));
     }
 
     #[test]

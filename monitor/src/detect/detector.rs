@@ -1,11 +1,12 @@
 //! The detection thread: takes events from a bounded queue, asks the rules, publishes alerts.
 
 use std::{
+    collections::HashMap,
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
 };
@@ -14,8 +15,8 @@ use lru::LruCache;
 
 use super::{
     alert::Alert,
-    executable::{Candidate, Inspector},
-    listening,
+    executable::{Candidate, Content, Inspector},
+    listening::Listening,
     shell::{self, Service},
 };
 use crate::{
@@ -26,9 +27,11 @@ use crate::{
 };
 
 /// Events that may wait for detection.
-const QUEUE: usize = 16_384;
+const QUEUE: usize = 4_096;
+/// Cgroups whose left out events are counted apart.
+const MAX_COUNTED: usize = 1_024;
 /// Shells that are remembered, so that what they start is not another finding.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 
 /// An event on its way to the rules.
 struct Observation {
@@ -43,39 +46,52 @@ struct Observation {
 pub struct Detector {
     queue: Option<SyncSender<Observation>>,
     inspector: Arc<Inspector>,
-    overloaded: AtomicU64,
+    listening: Listening,
+    /// Events that found no room in the queue, by cgroup.
+    overloaded: HashMap<u64, u64>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Detector {
-    /// Starts the thread. It ends when the detector is dropped, after what is in the queue.
+    /// Starts the thread. It ends when the detector is dropped.
     ///
     /// # Errors
     /// When the thread can't be created.
     pub fn start(catalogue: Catalogue, alerts: Arc<Recent<Alert>>) -> std::io::Result<Self> {
         let (queue, observations) = sync_channel(QUEUE);
         let inspector = Arc::new(Inspector::default());
+        let stop = Arc::new(AtomicBool::new(false));
         let mut rules = Rules {
             catalogue,
             alerts,
             inspector: Arc::clone(&inspector),
             shells: LruCache::new(REMEMBERED),
         };
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("detect".to_owned())
-            .spawn(move || rules.run(&observations))?;
+            .spawn(move || rules.run(&observations, &stopped))?;
         Ok(Self {
             queue: Some(queue),
             inspector,
-            overloaded: AtomicU64::new(0),
+            listening: Listening::default(),
+            overloaded: HashMap::new(),
+            stop,
             thread: Some(thread),
         })
     }
 
     /// Passes an event on; `init` is the first process of its container. Never waits: when the queue is full the
-    /// event is counted and left out.
-    pub fn observe(&self, event: &Arc<Event>, number: u64, init: Option<ProcessKey>) {
-        let (Detail::Exec, Some(process), Some(_), Some(queue)) = (
+    /// event is counted for its cgroup and left out.
+    pub fn observe(
+        &mut self,
+        event: &Arc<Event>,
+        cgroup_id: u64,
+        number: u64,
+        init: Option<ProcessKey>,
+    ) {
+        let (Detail::Exec, Some(process), Some(container), Some(queue)) = (
             &event.detail,
             &event.process,
             event.container(),
@@ -83,15 +99,14 @@ impl Detector {
         ) else {
             return;
         };
-        let candidate = self.inspector.candidate(process, init);
-        if let Candidate::Known(content) = &candidate
-            && shell::recognise(&process.program, content).is_none()
-        {
+        let candidate = self.inspector.candidate(process, container.slot, init);
+        if is_no_shell(process, &candidate) {
             return;
         }
         // Processes end quickly: what only procfs tells of them is asked for here, and only for what is a shell or
         // has not been seen before.
-        let service = shell::service(event, |found| listening::port(found.key));
+        let listening = &mut self.listening;
+        let service = shell::service(event, |found| listening.port(found.key, container.slot));
         let observation = Observation {
             event: Arc::clone(event),
             number,
@@ -99,19 +114,45 @@ impl Detector {
             candidate,
             service,
         };
-        if queue.try_send(observation).is_err() {
-            self.overloaded.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
+            queue.try_send(observation)
+        {
+            self.inspector.discard(refused.candidate);
+            if self.overloaded.len() < MAX_COUNTED || self.overloaded.contains_key(&cgroup_id) {
+                *self.overloaded.entry(cgroup_id).or_default() += 1;
+            } else {
+                *self.overloaded.entry(0).or_default() += 1;
+            }
         }
     }
 
-    /// How many events were left out since the last call.
-    pub fn take_overloaded(&self) -> u64 {
-        self.overloaded.swap(0, Ordering::Relaxed)
+    /// How many events were left out since the last call, by cgroup; 0 stands for further ones.
+    pub fn take_overloaded(&mut self) -> HashMap<u64, u64> {
+        std::mem::take(&mut self.overloaded)
+    }
+
+    /// Whether the thread has ended, which it never should.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+/// Whether it is certain by now that a process runs no shell.
+fn is_no_shell(process: &Process, candidate: &Candidate) -> bool {
+    match candidate {
+        Candidate::Known(content) => shell::recognise(&process.program, content).is_none(),
+        Candidate::Lost(reason) => {
+            let content = Content::Unreadable(reason.clone());
+            shell::recognise(&process.program, &content).is_none()
+        }
+        Candidate::Held(_) | Candidate::Waiting(_) => false,
     }
 }
 
 impl Drop for Detector {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         self.queue = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -131,8 +172,11 @@ struct Rules {
 }
 
 impl Rules {
-    fn run(&mut self, observations: &Receiver<Observation>) {
+    fn run(&mut self, observations: &Receiver<Observation>, stop: &AtomicBool) {
         while let Ok(observation) = observations.recv() {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
             self.shell(observation);
         }
     }

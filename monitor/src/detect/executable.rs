@@ -1,21 +1,28 @@
 //! What an executable is, by its content: a shell stays a shell under any name.
 //!
 //! A shell has to know the words of its language, and a multi-call binary those of its own; both are searched for
-//! in the file. The answer is kept by the file's identity (device, inode, size, change time), which a
-//! container can't give to another file. The file is opened while its process lives; one that is gone is looked for
-//! below the root directory of its container.
+//! in the file. The answer is kept by the file's identity (device, inode, size, change time), which a container can't
+//! give to another file.
+//!
+//! The file is taken hold of while its process lives, without asking its filesystem (`O_PATH`); a process that is
+//! gone has its file looked for below the root directory of its container. It is opened and searched on the detection
+//! thread. How many files of one container may wait for that is limited, and each is searched once.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read as _},
     num::NonZeroUsize,
-    os::unix::fs::MetadataExt as _,
-    sync::{Mutex, PoisonError},
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
+use aho_corasick::AhoCorasick;
 use lru::LruCache;
-use memchr::memmem;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::{
+    fd::OwnedFd,
+    fs::{Mode, OFlags, ResolveFlags, open, openat2},
+};
 use watchkeeper_ebpf::record;
 
 use crate::process::{
@@ -31,6 +38,10 @@ const MAX_SEARCHED: u64 = 16 << 20;
 const CHUNK: usize = 256 << 10;
 /// The longest marker.
 const OVERLAP: usize = 64;
+
+/// Files that may wait to be searched: of all containers, and of one.
+const MAX_HELD: usize = 256;
+const MAX_HELD_OF_CONTAINER: usize = 16;
 
 /// Filesystems whose files are opened: those that answer from this node alone (include/uapi/linux/magic.h).
 /// A file of a container's own FUSE server could hold the reader up for ever.
@@ -115,6 +126,12 @@ const KINDS: [Kind; 9] = [
     },
 ];
 
+/// The markers of all kinds, one after the other.
+static MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    AhoCorasick::new(KINDS.iter().flat_map(|kind| kind.markers))
+        .expect("a few dozen short patterns are within every limit")
+});
+
 /// A file by what its owner can't choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileKey {
@@ -137,39 +154,59 @@ impl From<&record::File> for FileKey {
     }
 }
 
-/// An executable whose content is known, or whose file is open to be searched.
+/// An executable whose content is known, or can be found out.
 #[derive(Debug)]
 pub enum Candidate {
     /// Searched before.
     Known(Content),
-    /// Open.
-    Open(FileKey, File),
+    /// Taken hold of, to be searched.
+    Held(Held),
+    /// Waits to be searched, for a process that came before.
+    Waiting(FileKey),
     /// Not to be had, for this reason.
     Lost(String),
+}
+
+/// A file that is held by an `O_PATH` descriptor.
+#[derive(Debug)]
+pub struct Held {
+    key: FileKey,
+    file: OwnedFd,
+    expected: record::File,
+    slot: u32,
 }
 
 /// Recognises executables, and remembers them.
 #[derive(Debug)]
 pub struct Inspector {
     known: Mutex<LruCache<FileKey, Content>>,
+    held: Mutex<HeldFiles>,
+}
+
+/// What waits to be searched.
+#[derive(Debug, Default)]
+struct HeldFiles {
+    keys: HashSet<FileKey>,
+    by_container: HashMap<u32, usize>,
 }
 
 impl Default for Inspector {
     fn default() -> Self {
         Self {
             known: Mutex::new(LruCache::new(CACHED)),
+            held: Mutex::default(),
         }
     }
 }
 
 impl Inspector {
-    /// Looks an executable up, or opens it: cheap, and to be called while the process lives. `init` is the first
-    /// process of its container.
+    /// Looks an executable up, or takes hold of it: cheap, and to be called while the process lives. `slot` is that of
+    /// its container, `init` the container's first process.
     #[must_use]
-    pub fn candidate(&self, process: &Process, init: Option<ProcessKey>) -> Candidate {
+    pub fn candidate(&self, process: &Process, slot: u32, init: Option<ProcessKey>) -> Candidate {
         let file = &process.program.file;
         let key = FileKey::from(file);
-        if let Some(content) = self.lock().get(&key) {
+        if let Some(content) = lock(&self.known).get(&key) {
             return Candidate::Known(content.clone());
         }
         if !LOCAL_FILESYSTEMS.contains(&file.filesystem) {
@@ -178,15 +215,36 @@ impl Inspector {
                 file.filesystem
             ));
         }
-        let own = File::open(format!("/proc/{}/exe", process.key.pid))
-            .and_then(|opened| same_file(opened, file));
-        match own {
-            Ok(opened) => Candidate::Open(key, opened),
-            Err(gone) => match init.map(|init| open_below_root_of(init, process)) {
-                Some(Ok(opened)) => Candidate::Open(key, opened),
-                Some(Err(error)) => Candidate::Lost(format!("the process is gone, and {error}")),
-                None => Candidate::Lost(gone.to_string()),
-            },
+        let mut held = lock(&self.held);
+        if held.keys.contains(&key) {
+            return Candidate::Waiting(key);
+        }
+        let waiting = held.by_container.get(&slot).copied().unwrap_or(0);
+        if held.keys.len() >= MAX_HELD || waiting >= MAX_HELD_OF_CONTAINER {
+            return Candidate::Lost("too many files wait to be looked at".to_owned());
+        }
+        let taken = open(
+            format!("/proc/{}/exe", process.key.pid),
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(io::Error::from)
+        .or_else(|gone| match init {
+            Some(init) => find_below_root_of(init, process),
+            None => Err(gone),
+        });
+        match taken {
+            Ok(taken) => {
+                held.keys.insert(key);
+                *held.by_container.entry(slot).or_default() += 1;
+                Candidate::Held(Held {
+                    key,
+                    file: taken,
+                    expected: *file,
+                    slot,
+                })
+            }
+            Err(error) => Candidate::Lost(format!("the process is gone: {error}")),
         }
     }
 
@@ -195,58 +253,94 @@ impl Inspector {
         match candidate {
             Candidate::Known(content) => content,
             Candidate::Lost(reason) => Content::Unreadable(reason),
-            Candidate::Open(key, file) => match search(file) {
-                Ok(content) => {
-                    self.lock().put(key, content.clone());
-                    content
+            // Candidates come in order, so the one that held the file has been here.
+            Candidate::Waiting(key) => lock(&self.known).get(&key).cloned().unwrap_or_else(|| {
+                Content::Unreadable("it could not be read a moment ago".to_owned())
+            }),
+            Candidate::Held(held) => {
+                let (content, is_expected) = match inspect(&held) {
+                    Ok(found) => found,
+                    Err(error) => (Content::Unreadable(error.to_string()), false),
+                };
+                let unreadable = matches!(content, Content::Unreadable(_));
+                if is_expected && !unreadable {
+                    lock(&self.known).put(held.key, content.clone());
                 }
-                Err(error) => Content::Unreadable(error.to_string()),
-            },
+                self.release(&held);
+                content
+            }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<FileKey, Content>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of a candidate that will not be looked at.
+    pub fn discard(&self, candidate: Candidate) {
+        if let Candidate::Held(held) = candidate {
+            self.release(&held);
+        }
+    }
+
+    fn release(&self, held: &Held) {
+        let mut files = lock(&self.held);
+        files.keys.remove(&held.key);
+        if let Some(count) = files.by_container.get_mut(&held.slot) {
+            *count -= 1;
+            if *count == 0 {
+                files.by_container.remove(&held.slot);
+            }
+        }
     }
 }
 
-/// Hands the file back when it is the one of the record. The device is not compared: overlayfs shows another one to
-/// stat(2) than its superblock has.
-fn same_file(opened: File, expected: &record::File) -> io::Result<File> {
-    let metadata = opened.metadata()?;
-    if metadata.is_file() && metadata.ino() == expected.inode && metadata.size() == expected.size {
-        Ok(opened)
-    } else {
-        Err(io::Error::other("another file has its place by now"))
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens the executable of a process that is gone, as seen from the root directory of its container. Links in the
-/// container's tree can't lead out of it.
-fn open_below_root_of(init: ProcessKey, process: &Process) -> io::Result<File> {
-    let root = File::open(format!("/proc/{}/root", init.pid))?;
+/// Opens and searches a held file. The second value says whether it certainly still is what the kernel saw, so that the
+/// answer may be kept. The device is not compared: overlayfs shows another one to stat(2) than its superblock has.
+fn inspect(held: &Held) -> io::Result<(Content, bool)> {
+    let opened = open(
+        format!("/proc/self/fd/{}", held.file.as_raw_fd()),
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+    )?;
+    let file = File::from(opened);
+    let metadata = file.metadata()?;
+    let expected = &held.expected;
+    if !metadata.is_file() || metadata.ino() != expected.inode || metadata.size() != expected.size {
+        return Err(io::Error::other("another file has its place by now"));
+    }
+    let unchanged = u64::try_from(metadata.ctime()) == Ok(expected.ctime_s)
+        && u32::try_from(metadata.ctime_nsec()) == Ok(expected.ctime_ns);
+    Ok((search(file)?, unchanged))
+}
+
+/// Finds the executable of a process that is gone, as seen from the root directory of its container: on the
+/// container's own root filesystem, which links in its tree can't lead out of.
+fn find_below_root_of(init: ProcessKey, process: &Process) -> io::Result<OwnedFd> {
+    let root = open(
+        format!("/proc/{}/root", init.pid),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     if procfs::start_ticks(init.pid) != Some(init.start_ticks) {
         return Err(io::Error::other(
             "its container's first process is gone too",
         ));
     }
-    let opened = openat2(
+    let found = openat2(
         &root,
         &process.program.exe,
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
         Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
     )?;
-    same_file(File::from(opened), &process.program.file)
+    Ok(found)
 }
 
-/// Searches a file for the markers of every kind.
+/// Searches a file for the markers of every kind, in one pass.
 fn search(file: File) -> io::Result<Content> {
-    let mut found: Vec<Vec<bool>> = KINDS
-        .iter()
-        .map(|kind| vec![false; kind.markers.len()])
-        .collect();
-    let mut file = file.take(MAX_SEARCHED);
+    let mut found = vec![false; MARKERS.patterns_len()];
+    let mut file = file.take(MAX_SEARCHED + 1);
     let mut buffer = vec![0; OVERLAP + CHUNK];
     let mut kept = 0;
     loop {
@@ -255,19 +349,26 @@ fn search(file: File) -> io::Result<Content> {
             break;
         }
         let filled = kept + read;
-        for (kind, found) in KINDS.iter().zip(&mut found) {
-            for (marker, found) in kind.markers.iter().zip(found) {
-                *found = *found || memmem::find(&buffer[..filled], marker).is_some();
-            }
+        for marker in MARKERS.find_overlapping_iter(&buffer[..filled]) {
+            found[marker.pattern().as_usize()] = true;
         }
         kept = filled.min(OVERLAP);
         buffer.copy_within(filled - kept..filled, 0);
     }
-    Ok(KINDS
-        .into_iter()
-        .zip(found)
-        .find(|(_, found)| found.iter().all(|found| *found))
-        .map_or(Content::Other, |(kind, _)| kind.content))
+    let mut found = found.into_iter();
+    for kind in KINDS {
+        // All of them, and not only up to the first that is missing: the next kind's follow.
+        let of_kind: Vec<bool> = found.by_ref().take(kind.markers.len()).collect();
+        if of_kind.iter().all(|found| *found) {
+            return Ok(kind.content);
+        }
+    }
+    if file.limit() == 0 {
+        return Ok(Content::Unreadable(format!(
+            "it has more than the {MAX_SEARCHED} bytes that are searched"
+        )));
+    }
+    Ok(Content::Other)
 }
 
 /// Reads until the buffer is full or the file ends.

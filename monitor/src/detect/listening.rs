@@ -1,23 +1,78 @@
 //! Whether a process listens on the network, from procfs.
+//!
+//! Asked on the thread that reads the kernel's rings, while the process lives. What one container can make it read is
+//! limited by the second, and answers are kept for a second.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     io::{BufRead as _, BufReader, Read as _},
+    num::NonZeroUsize,
+    time::{Duration, Instant},
 };
+
+use lru::LruCache;
 
 use crate::process::{execution::ProcessKey, procfs};
 
 /// Most bytes read of a table of sockets.
-const MAX_TABLE: u64 = 8 << 20;
-/// Most descriptors of a process that are looked at.
-const MAX_DESCRIPTORS: usize = 65_536;
+const MAX_TABLE: u64 = 1 << 20;
+/// Most descriptors of a process that are looked at; what listens is opened early and has a low number.
+const MAX_DESCRIPTORS: usize = 1_024;
+/// Most processes of a container that are looked at in a second.
+const MAX_PROCESSES: u32 = 32;
+/// Answers that are kept, and for how long.
+const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// `TCP_LISTEN` of include/net/tcp_states.h, as /proc/net/tcp shows it.
 const LISTEN: &str = "0A";
 
+/// Looks processes up, within limits.
+#[derive(Debug)]
+pub struct Listening {
+    known: LruCache<ProcessKey, (Instant, Option<u16>)>,
+    second: Instant,
+    /// Processes that were looked at in this second, by container.
+    looked: HashMap<u32, u32>,
+}
+
+impl Default for Listening {
+    fn default() -> Self {
+        Self {
+            known: LruCache::new(KEPT),
+            second: Instant::now(),
+            looked: HashMap::new(),
+        }
+    }
+}
+
+impl Listening {
+    /// A TCP port that a process of the container with this slot has a listening socket for; `None` when it has none,
+    /// is gone, or the container has used up its limit.
+    pub fn port(&mut self, key: ProcessKey, slot: u32) -> Option<u16> {
+        let now = Instant::now();
+        if let Some((asked, port)) = self.known.get(&key)
+            && now.duration_since(*asked) < KEPT_FOR
+        {
+            return *port;
+        }
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.looked.clear();
+        }
+        let looked = self.looked.entry(slot).or_default();
+        if *looked >= MAX_PROCESSES {
+            return None;
+        }
+        *looked += 1;
+        let port = port(key);
+        self.known.put(key, (now, port));
+        port
+    }
+}
+
 /// A TCP port that a process has a listening socket for; `None` when it has none or is gone.
-#[must_use]
-pub fn port(key: ProcessKey) -> Option<u16> {
+fn port(key: ProcessKey) -> Option<u16> {
     let sockets = sockets(key.pid)?;
     let port = ["tcp", "tcp6"]
         .iter()
@@ -99,6 +154,31 @@ mod tests {
             ..key
         };
         assert_eq!(port(other), None, "another process under the same id");
+        drop(listener);
+    }
+
+    #[test]
+    fn one_container_can_not_use_up_anothers_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let pid = std::process::id();
+        let key = ProcessKey {
+            pid,
+            start_ticks: procfs::start_ticks(pid).expect("alive"),
+        };
+        let mut listening = Listening::default();
+        for number in 0..u64::from(MAX_PROCESSES) {
+            let nobody = ProcessKey {
+                pid: u32::MAX,
+                start_ticks: number,
+            };
+            assert_eq!(listening.port(nobody, 1), None);
+        }
+        assert_eq!(listening.port(key, 1), None, "its limit is used up");
+        assert!(listening.port(key, 2).is_some());
+        assert!(
+            listening.port(key, 1).is_some(),
+            "the answer is known by now"
+        );
         drop(listener);
     }
 }

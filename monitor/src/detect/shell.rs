@@ -44,15 +44,24 @@ pub fn recognise(program: &Execution, content: &Content) -> Option<Shell> {
             recognised_by: "content".to_owned(),
             claimed: false,
         }),
-        // A multi-call binary does what its first argument says, or the second after its own name: the arguments
-        // are what decides, so they can't lie here.
-        Content::Multicall(binary) => applet(program, binary)
-            .filter(|applet| is_name(applet))
-            .map(|applet| Shell {
-                family: format!("{binary} {applet}"),
-                recognised_by: "applet".to_owned(),
-                claimed: false,
-            }),
+        // A multi-call binary does what its first argument says, or the next after its own name: the arguments are
+        // what decides, so they can't lie here. Where they are not known it may be anything.
+        Content::Multicall(binary) => {
+            let cut = exec_flag::ARGV_TRUNCATED | exec_flag::ARGV_UNREADABLE;
+            match applet(program, binary) {
+                Some(applet) if is_name(&applet) => Some(Shell {
+                    family: format!("{binary} {applet}"),
+                    recognised_by: "applet".to_owned(),
+                    claimed: false,
+                }),
+                _ if program.flags & cut != 0 => Some(Shell {
+                    family: format!("{binary} with an unknown applet"),
+                    recognised_by: "arguments that are too long to be read".to_owned(),
+                    claimed: true,
+                }),
+                _ => None,
+            }
+        }
         Content::Other => None,
         Content::Unreadable(reason) => {
             let name = program.name();
@@ -65,19 +74,17 @@ pub fn recognise(program: &Execution, content: &Content) -> Option<Shell> {
     }
 }
 
-/// The applet that a multi-call binary runs.
-fn applet<'a>(program: &'a Execution, binary: &str) -> Option<&'a str> {
-    let mut arguments = program
+/// The applet that a multi-call binary runs: the first argument that is not the binary's own name, which may come again
+/// and again (`busybox busybox sh`).
+fn applet(program: &Execution, binary: &str) -> Option<String> {
+    program
         .argv
         .iter()
-        // A login shell's name begins with a dash.
-        .map(|argument| base_name(argument.strip_prefix('-').unwrap_or(argument)));
-    let first = arguments.next()?;
-    if first.starts_with(binary) {
-        arguments.next()
-    } else {
-        Some(first)
-    }
+        .map(|argument| {
+            // A login shell's name begins with a dash.
+            base_name(argument.strip_prefix('-').unwrap_or(&argument)).to_owned()
+        })
+        .find(|name| !name.starts_with(binary))
 }
 
 fn is_name(name: &str) -> bool {
@@ -96,7 +103,7 @@ pub struct Service {
 /// The nearest ancestor in the same container that listens on the network, of a process that descends from the
 /// container's own. `listens` gives the port that a process listens on.
 #[must_use]
-pub fn service(event: &Event, listens: impl Fn(&Process) -> Option<u16>) -> Option<Service> {
+pub fn service(event: &Event, mut listens: impl FnMut(&Process) -> Option<u16>) -> Option<Service> {
     match event.origin? {
         Origin::Injected | Origin::NamespaceEntry => None,
         Origin::Entrypoint | Origin::Descendant | Origin::Unknown => {
@@ -251,13 +258,7 @@ fn method(origin: Origin, injected_by: Option<&Process>) -> &'static str {
         return "entering its namespaces";
     }
     // Kubernetes, CRI tools and podman all have the OCI runtime do it, with its command `exec`.
-    let by_runtime = injected_by.is_some_and(|process| {
-        process
-            .program
-            .argv
-            .iter()
-            .any(|argument| argument == "exec")
-    });
+    let by_runtime = injected_by.is_some_and(|process| process.program.argv.contains("exec"));
     if by_runtime {
         "with the runtime's exec (kubectl exec, crictl exec, podman exec)"
     } else {
@@ -286,7 +287,7 @@ mod tests {
     use crate::{
         container::{membership::Membership, model::Container, registry::Place, shape},
         event::Detail,
-        process::execution::{ProcessKey, tests::process},
+        process::execution::{Arguments, ProcessKey, tests::process},
     };
 
     fn container() -> Arc<Container> {
@@ -306,7 +307,7 @@ mod tests {
     fn program(exe: &str, argv: &[&str]) -> Process {
         let mut process = process(key(9), Some(key(8)), exe);
         let mut program = (*process.program).clone();
-        program.argv = argv.iter().map(|&argument| argument.to_owned()).collect();
+        program.argv = Arguments::new(argv.join("\0").as_bytes());
         process.program = Arc::new(program);
         process
     }
@@ -356,7 +357,7 @@ mod tests {
     fn a_shell_is_what_runs_not_what_it_is_called() {
         let multicall = Content::Multicall("busybox");
         let unreadable = Content::Unreadable("gone".to_owned());
-        let cases: [(&str, &[&str], &Content, Option<&str>); 11] = [
+        let cases: [(&str, &[&str], &Content, Option<&str>); 12] = [
             (
                 "/usr/sbin/nginx",
                 &["nginx"],
@@ -385,6 +386,12 @@ mod tests {
                 Some("busybox ash"),
             ),
             ("/bin/busybox", &["ls", "sh"], &multicall, None),
+            (
+                "/bin/busybox",
+                &["busybox", "busybox", "sh"],
+                &multicall,
+                Some("busybox sh"),
+            ),
             ("/bin/busybox", &[], &multicall, None),
             ("/bin/dash", &["x"], &unreadable, Some("dash")),
             ("/bin/ls", &["sh"], &unreadable, None),

@@ -17,6 +17,9 @@ const CONTROLLERS: [(&str, &str); 3] = [
     ("cpu", "cpu_cgrp_id"),
 ];
 
+/// Where version 2 is mounted for everybody: alone, or beside version 1.
+const USUAL_MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
 /// The watched hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -67,15 +70,34 @@ impl Hierarchy {
     }
 
     fn choose(mounts: &str, cgroups: &str, index: impl Fn(&str) -> Option<u32>) -> Option<Self> {
-        let mounted: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
-        if let Some(mount) = mounted.iter().find(|mount| mount.kind == "cgroup2") {
-            return Some(Self {
+        // A part of a hierarchy that is mounted somewhere (a bind mount) does not show all of it.
+        let mounted: Vec<Mount<'_>> = mounts
+            .lines()
+            .filter_map(Mount::parse)
+            .filter(|mount| mount.root == "/")
+            .collect();
+        let unified = |wanted: &dyn Fn(&Mount<'_>) -> bool| {
+            let mount = mounted
+                .iter()
+                .find(|mount| mount.kind == "cgroup2" && wanted(mount))?;
+            Some(Self {
                 controller: None,
                 controller_index: ABSENT,
                 id: 0,
                 mount: unescape(mount.point),
-            });
-        }
+            })
+        };
+        // Some software mounts version 2 for itself on a node whose containers are in version 1.
+        unified(&|mount| USUAL_MOUNTS.contains(&mount.point))
+            .or_else(|| Self::version_1(&mounted, cgroups, index))
+            .or_else(|| unified(&|_| true))
+    }
+
+    fn version_1(
+        mounted: &[Mount<'_>],
+        cgroups: &str,
+        index: impl Fn(&str) -> Option<u32>,
+    ) -> Option<Self> {
         CONTROLLERS.iter().find_map(|(name, enumerator)| {
             let mount = mounted.iter().find(|mount| {
                 mount.kind == "cgroup" && mount.options.split(',').any(|option| option == *name)
@@ -112,6 +134,8 @@ impl Hierarchy {
 
 /// One line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 struct Mount<'a> {
+    /// What part of the filesystem is mounted.
+    root: &'a str,
     point: &'a str,
     kind: &'a str,
     /// Options of the filesystem itself.
@@ -123,6 +147,7 @@ impl<'a> Mount<'a> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut filesystem = filesystem.split(' ');
         Some(Self {
+            root: mount.split(' ').nth(3)?,
             point: mount.split(' ').nth(4)?,
             kind: filesystem.next()?,
             options: filesystem.nth(1)?,
@@ -185,6 +210,21 @@ mod tests {
         let hierarchy = Hierarchy::choose(V1, CGROUPS, |name| (name == "cpu_cgrp_id").then_some(0))
             .expect("found");
         assert_eq!(hierarchy.mount, PathBuf::from("/sys/fs/cgroup/cpu acct"));
+    }
+
+    #[test]
+    fn a_private_or_partial_mount_of_version_2_is_not_taken_for_the_nodes() {
+        for odd in [
+            V2.replace("/sys/fs/cgroup", "/run/cilium/cgroupv2"),
+            V2.replace("0:26 / ", "0:26 /kubepods "),
+        ] {
+            let mounts = format!("{odd}{V1}");
+            let hierarchy = Hierarchy::choose(&mounts, CGROUPS, |_| Some(4)).expect("found");
+            assert_eq!(hierarchy.name(), "memory", "{odd}");
+        }
+        let alone = V2.replace("/sys/fs/cgroup", "/host/cgroup");
+        let hierarchy = Hierarchy::choose(&alone, CGROUPS, |_| None).expect("found");
+        assert_eq!(hierarchy.mount, PathBuf::from("/host/cgroup"));
     }
 
     #[test]

@@ -90,6 +90,11 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// Only a part of the processes is in sight.
+    #[error(
+        "starting: this is not the host's pid namespace; run it on the host, or in a pod with hostPID: true"
+    )]
+    PidNamespace,
     /// The kernel refused a map, or the object is damaged.
     #[error("loading the eBPF object: {}", chain(&**.0))]
     Object(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -187,6 +192,9 @@ impl Kernel {
         let offsets = offsets::resolve(&types);
         drop(types);
         let host = HostNamespaces::read()?;
+        if host.pid != INITIAL_PID_NAMESPACE {
+            return Err(LoadError::PidNamespace);
+        }
 
         let settings = Shared(Settings {
             controller: hierarchy.controller_index,

@@ -170,8 +170,8 @@ fn sensors() -> Vec<Finding> {
                     remedy: "no alert works without it; report the kernel's version with this line"
                         .to_owned(),
                 },
-                _ => Outcome::Absent {
-                    why: format!("{hook}: {}", status.reason),
+                (_, sensor) => Outcome::Absent {
+                    why: format!("{hook}: {}; {}", status.reason, loader::consequence(sensor)),
                 },
             };
             finding(&format!("sensor {}", loader::name(status.sensor)), outcome)

@@ -1,8 +1,9 @@
 //! Reading the two rings in an order that keeps cause before effect.
 //!
-//! Telemetry is read first and the critical lane after it, then both are put in the order of their times: so
-//! what the critical lane reported before a telemetry record was written (a cgroup's creation before the
-//! first exec in it) is always processed before that record.
+//! Telemetry is read first, and after it all of the critical lane; then both are put in the order of their times. So
+//! what the critical lane reported before a telemetry record was written (a cgroup's creation before the first exec
+//! in it) is processed before that record. Where telemetry is left in its ring, critical records that are newer than
+//! what was read wait for it.
 
 use std::{io, ops::Range, os::fd::AsFd as _, time::Duration};
 
@@ -30,6 +31,8 @@ pub struct Rings {
 struct Batch {
     bytes: Vec<u8>,
     records: Vec<(u64, Range<usize>)>,
+    /// Critical records that wait for older telemetry.
+    held: Vec<Box<[u8]>>,
 }
 
 /// What [`Rings::wait`] woke for.
@@ -90,30 +93,44 @@ impl Rings {
         } = self;
         batch.bytes.clear();
         batch.records.clear();
-        let more_telemetry = batch.take(telemetry);
-        let more_critical = batch.take(critical);
-        batch.records.sort_by_key(|(time, _)| *time);
-        for (_, place) in &batch.records {
-            process(&batch.bytes[place.clone()]);
+        let more = batch.take(telemetry, BATCH_BYTES);
+        let newest = batch.records.last().map(|(time, _)| *time);
+        for record in std::mem::take(&mut batch.held) {
+            batch.append(&record);
         }
-        more_telemetry || more_critical
+        // It is small, and emptied each time.
+        batch.take(critical, usize::MAX);
+        batch.records.sort_by_key(|(time, _)| *time);
+        for (time, place) in &batch.records {
+            let record = &batch.bytes[place.clone()];
+            if more && newest.is_some_and(|newest| *time > newest) {
+                batch.held.push(record.into());
+            } else {
+                process(record);
+            }
+        }
+        more
     }
 }
 
 impl Batch {
     /// Takes from a ring what is there, up to the limit; returns whether there may be more.
-    fn take(&mut self, ring: &mut RingBuf<MapData>) -> bool {
-        let limit = self.bytes.len() + BATCH_BYTES;
+    fn take(&mut self, ring: &mut RingBuf<MapData>, most_bytes: usize) -> bool {
+        let limit = self.bytes.len().saturating_add(most_bytes);
         while self.bytes.len() < limit {
             let Some(record) = ring.next() else {
                 return false;
             };
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(&record);
-            self.records
-                .push((time_of(&record), start..self.bytes.len()));
+            self.append(&record);
         }
         true
+    }
+
+    fn append(&mut self, record: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(record);
+        self.records
+            .push((time_of(record), start..self.bytes.len()));
     }
 }
 

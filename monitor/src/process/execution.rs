@@ -1,6 +1,6 @@
 //! A process and the program it runs: the facts of one exec, decoded once and shared from then on.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use watchkeeper_ebpf::record::{
     Credentials, Descriptor, ExecRecord, File, Header, Namespaces, ProcessId, exec_flag, flag,
@@ -105,8 +105,8 @@ pub struct Execution {
     pub executed: Option<SystemTime>,
     /// Path of the executable; bytes that are not UTF-8 are replaced.
     pub exe: String,
-    /// Arguments likewise.
-    pub argv: Vec<String>,
+    /// Arguments.
+    pub argv: Arguments,
     /// Working directory.
     pub cwd: String,
     /// The path given to execve(2).
@@ -144,7 +144,7 @@ impl Execution {
                 body.flags & exec_flag::EXE_TRUNCATED != 0,
                 body.flags & exec_flag::EXE_DETACHED != 0,
             ),
-            argv: arguments(argv),
+            argv: Arguments::new(argv),
             cwd: path(
                 cwd,
                 body.flags & exec_flag::CWD_TRUNCATED != 0,
@@ -175,11 +175,41 @@ impl Execution {
             + self.exe.len()
             + self.cwd.len()
             + self.filename.len()
-            + self
-                .argv
-                .iter()
-                .map(|argument| size_of::<String>() + argument.len())
-                .sum::<usize>()
+            + self.argv.0.len()
+    }
+}
+
+/// Arguments as the kernel keeps them: one after the other, each ended by NUL. Kept like that, because a few kilobytes
+/// can hold thousands of empty ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arguments(Box<[u8]>);
+
+impl Arguments {
+    /// From the bytes of the kernel.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.strip_suffix(&[0]).unwrap_or(bytes).into())
+    }
+
+    /// Each argument; bytes that are not UTF-8 are replaced.
+    pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.0
+            .split(|byte| *byte == 0)
+            // No bytes are no argument, not one that is empty.
+            .filter(|_| !self.0.is_empty())
+            .map(String::from_utf8_lossy)
+    }
+
+    /// Whether one of them is `wanted`.
+    #[must_use]
+    pub fn contains(&self, wanted: &str) -> bool {
+        self.iter().any(|argument| argument == wanted)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<String> {
+        self.iter().map(Cow::into_owned).collect()
     }
 }
 
@@ -211,15 +241,6 @@ fn path(components: &[u8], truncated: bool, detached: bool) -> String {
     path
 }
 
-/// Arguments, each ended by NUL.
-fn arguments(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    bytes.split(|byte| *byte == 0).map(text).collect()
-}
-
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -242,7 +263,7 @@ pub(crate) mod tests {
                 exec_ns: 1,
                 executed: Some(SystemTime::UNIX_EPOCH),
                 exe: exe.to_owned(),
-                argv: vec![exe.to_owned()],
+                argv: Arguments::new(exe.as_bytes()),
                 cwd: "/".to_owned(),
                 filename: exe.to_owned(),
                 flags: 0,
@@ -268,10 +289,12 @@ pub(crate) mod tests {
 
     #[test]
     fn arguments_keep_empty_ones() {
+        let arguments = |bytes| Arguments::new(bytes).to_vec();
         assert_eq!(arguments(b"sh\0-c\0\0x\0"), ["sh", "-c", "", "x"]);
         assert_eq!(arguments(b"cut"), ["cut"]);
-        assert_eq!(arguments(b"\0"), Vec::<String>::new());
+        assert!(arguments(b"\0").is_empty());
         assert!(arguments(b"").is_empty());
+        assert!(Arguments::new(b"runc\0exec\0").contains("exec"));
     }
 
     #[test]

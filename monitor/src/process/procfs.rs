@@ -7,13 +7,14 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 use watchkeeper_ebpf::record::{
-    Credentials, Descriptor, File, Namespaces, descriptor, exec_flag, flag,
+    Credentials, Descriptor, File, MAX_ARGV, Namespaces, descriptor, exec_flag, flag,
 };
 
 use super::{
     clock,
-    execution::{Execution, Process, ProcessKey, Source},
+    execution::{Arguments, Execution, Process, ProcessKey, Source},
 };
 use crate::kernel::loader::HostNamespaces;
 
@@ -52,7 +53,8 @@ pub fn scan(host: HostNamespaces) -> io::Result<Vec<Found>> {
 }
 
 /// One process; `None` when it is gone, or a kernel thread.
-fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
+#[must_use]
+pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let stat = Stat::parse(&read_text(&directory.join("stat"))?)?;
     if stat.flags & PF_KTHREAD != 0 {
@@ -65,7 +67,9 @@ fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
         Err(_) => return None,
     };
     let status = read_text(&directory.join("status")).unwrap_or_default();
-    let argv = read_bytes(&directory.join("cmdline")).unwrap_or_default();
+    let mut argv = read_bytes(&directory.join("cmdline")).unwrap_or_default();
+    let argv_truncated = argv.len() > MAX_ARGV;
+    argv.truncate(MAX_ARGV);
     let namespaces = Namespaces {
         mnt: namespace(&directory, "mnt"),
         pid: namespace(&directory, "pid"),
@@ -90,17 +94,12 @@ fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
         exec_ns: 0,
         executed: None,
         exe,
-        argv: argv
-            .strip_suffix(&[0])
-            .unwrap_or(&argv)
-            .split(|byte| *byte == 0)
-            .map(|argument| String::from_utf8_lossy(argument).into_owned())
-            .collect(),
+        argv: Arguments::new(&argv),
         cwd: fs::read_link(directory.join("cwd"))
             .map(|cwd| cwd.to_string_lossy().into_owned())
             .unwrap_or_default(),
         filename: String::new(),
-        flags: if argv.len() >= MAX_READ {
+        flags: if argv_truncated {
             exec_flag::ARGV_TRUNCATED
         } else {
             0
@@ -168,7 +167,7 @@ fn tty_name(device: u32) -> String {
     match major {
         0 => String::new(),
         4 => format!("tty{minor}"),
-        128..=143 => format!("pts{}", (major - 136) * 256 + minor),
+        136..=143 => format!("pts{}", (major - 136) * 256 + minor),
         _ => format!("{major}:{minor}"),
     }
 }
@@ -229,31 +228,36 @@ fn namespace(directory: &Path, name: &str) -> u32 {
         .unwrap_or(0)
 }
 
+/// Looks at what a link of procfs leads to, with what the kernel has at hand: a filesystem whose server is slow, or a
+/// container's own, is not asked.
+fn look(path: &Path) -> Option<Statx> {
+    statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()
+}
+
 fn file(path: &Path) -> File {
-    let Ok(metadata) = fs::metadata(path) else {
+    let Some(found) = look(path) else {
         return File::default();
     };
-    let device = metadata.dev();
     File {
-        inode: metadata.ino(),
-        size: metadata.size(),
-        ctime_s: metadata.ctime().try_into().unwrap_or(0),
-        ctime_ns: metadata.ctime_nsec().try_into().unwrap_or(0),
-        device: (rustix::fs::major(device) << 20) | rustix::fs::minor(device),
-        links: metadata.nlink().try_into().unwrap_or(u32::MAX),
-        mode: metadata.mode(),
-        uid: metadata.uid(),
+        inode: found.stx_ino,
+        size: found.stx_size,
+        ctime_s: found.stx_ctime.tv_sec.try_into().unwrap_or(0),
+        ctime_ns: found.stx_ctime.tv_nsec,
+        device: (found.stx_dev_major << 20) | found.stx_dev_minor,
+        links: found.stx_nlink,
+        mode: found.stx_mode.into(),
+        uid: found.stx_uid,
         ..File::default()
     }
 }
 
 fn stdio(directory: &Path, number: u32) -> Descriptor {
     let path = directory.join("fd").join(number.to_string());
-    let (Ok(target), Ok(metadata)) = (fs::read_link(&path), fs::metadata(&path)) else {
+    let (Ok(target), Some(found)) = (fs::read_link(&path), look(&path)) else {
         return Descriptor::default();
     };
     let target = target.to_string_lossy();
-    let kind = match metadata.mode() & 0o170_000 {
+    let kind = match found.stx_mode & 0o170_000 {
         0o010_000 => descriptor::PIPE,
         0o140_000 => descriptor::SOCKET,
         0o100_000 => descriptor::FILE,
@@ -269,7 +273,7 @@ fn stdio(directory: &Path, number: u32) -> Descriptor {
         _ => descriptor::OTHER,
     };
     Descriptor {
-        inode: metadata.ino(),
+        inode: found.stx_ino,
         kind,
         device: 0,
     }
@@ -333,7 +337,7 @@ mod tests {
             std::env::current_exe().expect("known").to_string_lossy()
         );
         assert_eq!(
-            execution.argv,
+            execution.argv.to_vec(),
             std::env::args().collect::<Vec<_>>(),
             "arguments"
         );

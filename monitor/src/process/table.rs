@@ -1,22 +1,26 @@
 //! The processes of the node: those that run, and of those that have ended the ones that still matter.
 //!
 //! A process that has ended stays while a child of it is in the table (it is that child's lineage) and for
-//! some time after. The table has a ceiling, and no owner (a container) may fill more than its share. At a
-//! ceiling the earliest of the owner's ended processes makes room, then any ended one; a process that finds
-//! none is refused and counted.
+//! some time after. The table has ceilings, in processes and in bytes, and no owner (a container) may fill more than
+//! its share. At a ceiling the earliest of the owner's ended processes makes room, then any ended one; a process that
+//! finds none is refused and counted.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     hash::Hash,
     sync::Arc,
 };
 
-use super::execution::{Process, ProcessKey};
+use super::execution::{Process, ProcessKey, Source};
 
 /// Most processes in the table.
 pub const CEILING: usize = 32_768;
 /// Most processes of one owner.
 pub const OWNER_CEILING: usize = 8_192;
+/// About the most bytes that the processes of the table take.
+const BYTES: usize = 32 << 20;
+/// About the most bytes of one owner's.
+const OWNER_BYTES: usize = 8 << 20;
 /// How long a process without children stays after its end, in nanoseconds: its last events may be on the way.
 const LINGER_NS: u64 = 30_000_000_000;
 /// Most ancestors that a look-up follows.
@@ -43,14 +47,31 @@ pub struct Entry<A> {
     children: u32,
 }
 
+impl<A> Entry<A> {
+    /// About the bytes it takes. What a process runs is counted once, with the process that began to run it.
+    fn size(&self) -> usize {
+        size_of::<Self>()
+            + size_of::<Process>()
+            + match self.process.source {
+                Source::Fork => 0,
+                Source::Kernel | Source::Procfs => self.process.program.size(),
+            }
+    }
+}
+
+/// An ended process: when, and which.
+type Ended = (u64, ProcessKey);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Table<A: Attachment> {
     entries: HashMap<ProcessKey, Entry<A>>,
     /// Of each owner, and of the host.
     shares: HashMap<Option<A::Owner>, Share>,
-    /// Those that have ended, with the time, the earliest first. May name some that are gone.
-    ended: VecDeque<(u64, ProcessKey)>,
+    /// Bytes of all shares.
+    bytes: usize,
+    /// Those that have ended and are nobody's lineage, the earliest first.
+    idle: BTreeSet<Ended>,
     refused: u64,
 }
 
@@ -58,8 +79,9 @@ pub struct Table<A: Attachment> {
 #[derive(Debug, Default)]
 struct Share {
     count: usize,
-    /// Those that have ended, the earliest first. May name some that are gone.
-    ended: VecDeque<ProcessKey>,
+    bytes: usize,
+    /// Those that have ended, the earliest first.
+    ended: BTreeSet<Ended>,
 }
 
 impl<A: Attachment> Default for Table<A> {
@@ -67,7 +89,8 @@ impl<A: Attachment> Default for Table<A> {
         Self {
             entries: HashMap::new(),
             shares: HashMap::new(),
-            ended: VecDeque::new(),
+            bytes: 0,
+            idle: BTreeSet::new(),
             refused: 0,
         }
     }
@@ -122,143 +145,157 @@ impl<A: Attachment> Table<A> {
     /// Puts a process in, or replaces what it ran by what it runs now. `false` when there is no room.
     pub fn put(&mut self, process: Arc<Process>, attachment: A) -> bool {
         let key = process.key;
-        let parent = process.parent;
-        if let Some(entry) = self.entries.get_mut(&key) {
-            let old_parent = std::mem::replace(&mut entry.process, process).parent;
-            let old_owner = std::mem::replace(&mut entry.attachment, attachment.clone()).owner();
-            self.recount(&old_owner, attachment.owner());
-            if old_parent != parent {
-                self.adopt(parent);
-                self.orphan(old_parent);
+        let children = match self.take(key) {
+            // Only a damaged record names a process as its own parent.
+            Some(before) if before.process.parent == Some(key) => before.children.saturating_sub(1),
+            Some(before) => {
+                self.orphan(before.process.parent);
+                before.children
             }
-            return true;
-        }
-        let owner = attachment.owner();
-        if !self.make_room(&owner) {
+            None => 0,
+        };
+        let parent = process.parent;
+        let entry = Entry {
+            process,
+            attachment,
+            exited_ns: None,
+            children,
+        };
+        if !self.make_room(&entry.attachment.owner(), entry.size()) {
             self.refused += 1;
             return false;
         }
-        self.entries.insert(
-            key,
-            Entry {
-                process,
-                attachment,
-                exited_ns: None,
-                children: 0,
-            },
-        );
-        self.shares.entry(owner).or_default().count += 1;
+        self.insert(key, entry);
         self.adopt(parent);
         true
     }
 
     /// Replaces what is attached to a process.
     pub fn attach(&mut self, key: ProcessKey, attachment: A) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            let owner = attachment.owner();
-            let old_owner = std::mem::replace(&mut entry.attachment, attachment).owner();
-            self.recount(&old_owner, owner);
+        if let Some(mut entry) = self.take(key) {
+            entry.attachment = attachment;
+            self.insert(key, entry);
         }
     }
 
     /// Notes that a process has ended.
     pub fn exit(&mut self, key: ProcessKey, now_ns: u64) {
-        if let Some(entry) = self.entries.get_mut(&key)
-            && entry.exited_ns.is_none()
-        {
-            entry.exited_ns = Some(now_ns);
-            self.ended.push_back((now_ns, key));
-            let owner = entry.attachment.owner();
-            self.shares.entry(owner).or_default().ended.push_back(key);
+        if let Some(mut entry) = self.take(key) {
+            entry.exited_ns.get_or_insert(now_ns);
+            self.insert(key, entry);
         }
     }
 
-    /// Lets go of processes that ended long ago and are nobody's lineage.
+    /// Lets go of processes that ended long ago and are nobody's lineage, and so on up their lineage.
     pub fn sweep(&mut self, now_ns: u64) {
-        while let Some((ended, key)) = self.ended.front().copied() {
+        while let Some((ended, key)) = self.idle.first().copied() {
             if ended.saturating_add(LINGER_NS) > now_ns {
                 break;
             }
-            self.ended.pop_front();
-            self.remove_if_unneeded(key, now_ns);
+            self.remove(key);
         }
     }
 
-    /// Makes sure that there is room for one more process of `owner`.
-    fn make_room(&mut self, owner: &Option<A::Owner>) -> bool {
+    /// Makes sure that there is room for one more process of `owner`, of `size` bytes.
+    fn make_room(&mut self, owner: &Option<A::Owner>, size: usize) -> bool {
         loop {
-            let full = self.entries.len() >= CEILING;
-            let share = self.shares.get_mut(owner);
+            let full = self.entries.len() >= CEILING || self.bytes + size > BYTES;
+            let share = self.shares.get(owner);
             let share_full = owner.is_some()
-                && share
-                    .as_ref()
-                    .is_some_and(|share| share.count >= OWNER_CEILING);
+                && share.is_some_and(|share| {
+                    share.count >= OWNER_CEILING || share.bytes + size > OWNER_BYTES
+                });
             if !full && !share_full {
                 return true;
             }
-            let own = share.and_then(|share| share.ended.pop_front());
+            let own = share.and_then(|share| share.ended.first());
             let earliest = match own {
-                Some(key) => Some(key),
+                Some(own) => Some(*own),
                 None if share_full => None,
-                None => self.ended.pop_front().map(|(_, key)| key),
+                None => self.idle.first().copied().or_else(|| self.most_ended()),
             };
-            let Some(key) = earliest else {
+            let Some((_, key)) = earliest else {
                 return false;
             };
-            let has_ended = |entry: &Entry<A>| entry.exited_ns.is_some();
-            if self.entries.get(&key).is_some_and(has_ended) {
-                self.remove(key);
+            self.remove(key);
+        }
+    }
+
+    /// The earliest ended process of the owner that has the most of them.
+    fn most_ended(&self) -> Option<Ended> {
+        self.shares
+            .values()
+            .max_by_key(|share| share.ended.len())?
+            .ended
+            .first()
+            .copied()
+    }
+
+    /// Removes a process.
+    fn remove(&mut self, key: ProcessKey) {
+        if let Some(entry) = self.take(key) {
+            self.orphan(entry.process.parent);
+        }
+    }
+
+    /// Takes an entry out, with all that is counted of it; its parent still counts it as a child.
+    fn take(&mut self, key: ProcessKey) -> Option<Entry<A>> {
+        let entry = self.entries.remove(&key)?;
+        let size = entry.size();
+        let owner = entry.attachment.owner();
+        self.bytes = self.bytes.saturating_sub(size);
+        if let Some(share) = self.shares.get_mut(&owner) {
+            share.count = share.count.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(size);
+            if let Some(ended) = entry.exited_ns {
+                share.ended.remove(&(ended, key));
+            }
+            if share.count == 0 {
+                self.shares.remove(&owner);
             }
         }
-    }
-
-    /// Removes a process that has ended and has no children, then the same of its parent, and so on.
-    fn remove_if_unneeded(&mut self, key: ProcessKey, now_ns: u64) {
-        let mut next = Some(key);
-        while let Some(key) = next {
-            let unneeded = self.entries.get(&key).is_some_and(|entry| {
-                entry.children == 0
-                    && entry
-                        .exited_ns
-                        .is_some_and(|ended| ended.saturating_add(LINGER_NS) <= now_ns)
-            });
-            next = if unneeded { self.remove(key) } else { None };
+        if let Some(ended) = entry.exited_ns {
+            self.idle.remove(&(ended, key));
         }
+        Some(entry)
     }
 
-    /// Removes a process; returns its parent.
-    fn remove(&mut self, key: ProcessKey) -> Option<ProcessKey> {
-        let entry = self.entries.remove(&key)?;
-        self.leave(&entry.attachment.owner());
-        self.orphan(entry.process.parent);
-        entry.process.parent
+    /// Puts an entry in, with all that is counted of it.
+    fn insert(&mut self, key: ProcessKey, entry: Entry<A>) {
+        let size = entry.size();
+        self.bytes += size;
+        let share = self.shares.entry(entry.attachment.owner()).or_default();
+        share.count += 1;
+        share.bytes += size;
+        if let Some(ended) = entry.exited_ns {
+            share.ended.insert((ended, key));
+            if entry.children == 0 {
+                self.idle.insert((ended, key));
+            }
+        }
+        self.entries.insert(key, entry);
     }
 
     fn adopt(&mut self, parent: Option<ProcessKey>) {
-        if let Some(entry) = parent.and_then(|parent| self.entries.get_mut(&parent)) {
+        if let Some(key) = parent
+            && let Some(entry) = self.entries.get_mut(&key)
+        {
             entry.children += 1;
+            if let Some(ended) = entry.exited_ns {
+                self.idle.remove(&(ended, key));
+            }
         }
     }
 
     fn orphan(&mut self, parent: Option<ProcessKey>) {
-        if let Some(entry) = parent.and_then(|parent| self.entries.get_mut(&parent)) {
+        if let Some(key) = parent
+            && let Some(entry) = self.entries.get_mut(&key)
+        {
             entry.children = entry.children.saturating_sub(1);
-        }
-    }
-
-    /// Moves a process from one owner's share to another's.
-    fn recount(&mut self, from: &Option<A::Owner>, to: Option<A::Owner>) {
-        if *from != to {
-            self.leave(from);
-            self.shares.entry(to).or_default().count += 1;
-        }
-    }
-
-    fn leave(&mut self, owner: &Option<A::Owner>) {
-        if let Some(share) = self.shares.get_mut(owner) {
-            share.count = share.count.saturating_sub(1);
-            if share.count == 0 {
-                self.shares.remove(owner);
+            if entry.children == 0
+                && let Some(ended) = entry.exited_ns
+            {
+                self.idle.insert((ended, key));
             }
         }
     }
@@ -393,6 +430,46 @@ mod tests {
         assert_eq!(lineage(&table, 1).len(), MAX_ANCESTORS);
     }
 
+    /// Whatever comes and goes, nothing is kept of what is gone.
+    #[test]
+    fn a_long_life_leaves_nothing_behind() {
+        let mut table = Table::default();
+        put(&mut table, 1, 0, None);
+        for pid in 2..200_000 {
+            put(
+                &mut table,
+                pid,
+                1,
+                if pid % 3 == 0 { Some(pid % 7) } else { None },
+            );
+            table.exit(key(pid), u64::from(pid) * 1_000_000);
+            table.sweep(u64::from(pid) * 1_000_000);
+        }
+        table.sweep(u64::MAX);
+        assert_eq!(
+            (table.len(), table.idle.len(), table.shares.len()),
+            (1, 0, 1)
+        );
+        assert_eq!(table.shares[&None].ended.len(), 0);
+        assert_eq!(table.bytes, table.get(key(1)).map_or(0, Entry::size));
+    }
+
+    #[test]
+    fn bytes_have_a_ceiling_too() {
+        let mut table = Table::default();
+        let long = "/x".repeat(2_000);
+        let count = u32::try_from(2 * OWNER_BYTES / long.len()).expect("small");
+        for pid in 1..=count {
+            let process = Arc::new(process(key(pid), Some(key(0)), &long));
+            table.put(process, Some(1));
+        }
+        assert!(table.bytes <= OWNER_BYTES && table.refused() > 0);
+        assert!(
+            put(&mut table, count + 1, 0, Some(2)),
+            "another's share is free"
+        );
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Put(u32, u32, Option<u32>),
@@ -430,6 +507,12 @@ mod tests {
                 let counted = table.entries.values()
                     .filter(|entry| entry.attachment == owner).count();
                 prop_assert_eq!(table.shares.get(&owner).map_or(0, |share| share.count), counted);
+            }
+            let bytes: usize = table.entries.values().map(Entry::size).sum();
+            prop_assert_eq!(table.bytes, bytes);
+            for (key, entry) in &table.entries {
+                let idle = entry.exited_ns.is_some_and(|ended| table.idle.contains(&(ended, *key)));
+                prop_assert_eq!(idle, entry.exited_ns.is_some() && entry.children == 0);
             }
             for (key, entry) in &table.entries {
                 let children = table.entries.values()

@@ -6,7 +6,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::Context,
+    convert::{self, Context},
     filter::{Wanted, WantedAlerts},
     sources::Sources,
     watch::{self, Messages, Range, Told},
@@ -24,6 +24,14 @@ struct AlertMessages {
 impl Messages for AlertMessages {
     type Value = Alert;
     type Message = v1::AlertsWatchResponse;
+    const CURSOR: char = convert::ALERT_CURSOR;
+
+    fn is_undecided(&self, alert: &Alert) -> bool {
+        alert
+            .event
+            .container()
+            .is_some_and(|container| container.is_unnamed())
+    }
 
     fn wants(&self, alert: &Alert) -> bool {
         self.wanted.matches(alert)
@@ -38,7 +46,7 @@ impl Messages for AlertMessages {
             item: Some(match told {
                 Told::Value(number, alert) => Item::Alert(self.context.alert(number, alert)),
                 Told::Lost(lost) => Item::Lost(lost),
-                Told::Amended(amended) => Item::Amended(amended),
+                Told::Amended(container) => Item::Amended(convert::amended(container)),
                 Told::Heartbeat(heartbeat) => Item::Heartbeat(heartbeat),
             }),
         }

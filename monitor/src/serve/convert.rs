@@ -25,6 +25,11 @@ use crate::{
 /// Most ancestors that an event carries; an alert carries all that are known.
 const MAX_EVENT_ANCESTORS: usize = 16;
 
+/// Marks cursors of events.
+pub const EVENT_CURSOR: char = 'e';
+/// Marks cursors of alerts.
+pub const ALERT_CURSOR: char = 'a';
+
 /// What the messages need beside what they are about.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -43,18 +48,19 @@ pub fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 impl Context {
-    /// The cursor of an element.
+    /// The cursor of an element of the sequence with this mark.
     #[must_use]
-    pub fn cursor(&self, number: u64) -> String {
-        format!("{}-{number}", self.run)
+    pub fn cursor(&self, sequence: char, number: u64) -> String {
+        format!("{}-{sequence}{number}", self.run)
     }
 
-    /// The number in a cursor of this run; `None` for one of another run, or something else.
+    /// The number in a cursor of this run and sequence; `None` for one of another, or something else.
     #[must_use]
-    pub fn number(&self, cursor: &str) -> Option<u64> {
+    pub fn number(&self, sequence: char, cursor: &str) -> Option<u64> {
         cursor
             .strip_prefix(self.run.as_str())?
             .strip_prefix('-')?
+            .strip_prefix(sequence)?
             .parse()
             .ok()
     }
@@ -76,7 +82,7 @@ impl Context {
         });
         let (location, container, cgroup_path) = place(&event.place);
         v1::Event {
-            cursor: self.cursor(number),
+            cursor: self.cursor(EVENT_CURSOR, number),
             time: Some(timestamp(event.time)),
             node: self.node.clone(),
             kind: kind(&event.detail).into(),
@@ -151,7 +157,7 @@ impl Context {
         let parent_of = |index: usize| ancestors.get(index).map(|ancestor| &*ancestor.process);
         v1::Alert {
             id: alert.id.clone(),
-            cursor: self.cursor(number),
+            cursor: self.cursor(ALERT_CURSOR, number),
             first_seen: Some(timestamp(alert.event.time)),
             last_seen: Some(timestamp(tally.last_seen)),
             count: tally.count,
@@ -191,7 +197,7 @@ impl Context {
             evidence: tally
                 .evidence
                 .iter()
-                .map(|number| self.cursor(*number))
+                .map(|number| self.cursor(EVENT_CURSOR, *number))
                 .collect(),
             facts: alert
                 .facts
@@ -225,7 +231,7 @@ impl Context {
             start_time: Some(timestamp(process.started)),
             exec_time: program.executed.map(timestamp),
             exe: program.exe.clone(),
-            argv: program.argv.clone(),
+            argv: program.argv.to_vec(),
             argv_truncated: program.flags & exec_flag::ARGV_TRUNCATED != 0,
             cwd: program.cwd.clone(),
             filename: program.filename.clone(),
@@ -533,9 +539,15 @@ mod tests {
     #[test]
     fn cursors_are_read_back_and_those_of_another_run_are_not() {
         let context = context();
-        assert_eq!(context.number(&context.cursor(42)), Some(42));
-        for cursor in ["other-42", "run", "run-", "run-x", ""] {
-            assert_eq!(context.number(cursor), None, "{cursor}");
+        let cursor = context.cursor(EVENT_CURSOR, 42);
+        assert_eq!(context.number(EVENT_CURSOR, &cursor), Some(42));
+        assert_eq!(
+            context.number(ALERT_CURSOR, &cursor),
+            None,
+            "of another stream"
+        );
+        for cursor in ["other-e42", "run", "run-", "run-42", "run-ex", ""] {
+            assert_eq!(context.number(EVENT_CURSOR, cursor), None, "{cursor}");
         }
     }
 

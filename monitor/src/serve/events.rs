@@ -6,7 +6,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::Context,
+    convert::{self, Context},
     filter::{Wanted, WantedEvents},
     sources::Sources,
     watch::{self, Messages, Range, Told},
@@ -24,6 +24,13 @@ struct EventMessages {
 impl Messages for EventMessages {
     type Value = Event;
     type Message = v1::EventsWatchResponse;
+    const CURSOR: char = convert::EVENT_CURSOR;
+
+    fn is_undecided(&self, event: &Event) -> bool {
+        self.wanted
+            .wanted
+            .is_undecided(event.container().map(|container| &**container))
+    }
 
     fn wants(&self, event: &Event) -> bool {
         self.wanted.matches(event)
@@ -38,7 +45,7 @@ impl Messages for EventMessages {
             item: Some(match told {
                 Told::Value(number, event) => Item::Event(self.context.event(number, event)),
                 Told::Lost(lost) => Item::Lost(lost),
-                Told::Amended(amended) => Item::Amended(amended),
+                Told::Amended(container) => Item::Amended(convert::amended(container)),
                 Told::Heartbeat(heartbeat) => Item::Heartbeat(heartbeat),
             }),
         }

@@ -46,6 +46,15 @@ impl Wanted {
         })
     }
 
+    /// Whether it hangs on what the runtime has yet to say of a container.
+    #[must_use]
+    pub fn is_undecided(&self, container: Option<&Container>) -> bool {
+        let by_name = !self.filter.pods.is_empty()
+            || !self.filter.namespaces.is_empty()
+            || !self.filter.containers.is_empty();
+        by_name && container.is_some_and(Container::is_unnamed)
+    }
+
     /// Whether a time is after all that is wanted.
     #[must_use]
     pub fn is_past_end(&self, time: SystemTime) -> bool {

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -83,8 +84,11 @@ impl Socket {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
             Err(other) => return Err(error(other)),
         }
-        // Nobody else can enter the directory, so there is no moment in which the socket is open to others.
-        let listener = UnixListener::bind(path).map_err(error)?;
+        // So that there is no moment in which the socket is open to others.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener.map_err(error)?;
         let socket = Self {
             listener: Some(listener),
             path: path.to_path_buf(),

@@ -6,11 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tonic::Status;
 
 use super::convert::{self, Context};
 use crate::{
+    container::model::Container,
     proto::v1,
     store::recent::{Item, Recent},
 };
@@ -19,6 +23,8 @@ use crate::{
 const BATCH: usize = 256;
 /// Messages that may wait for a client; more stay in the sequence until it reads on.
 const WAITING: usize = 64;
+/// How long a stream waits for a runtime to tell of a new container.
+const UNDECIDED: Duration = Duration::from_secs(2);
 /// How long a stream may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -39,9 +45,13 @@ pub trait Messages: Send + Sync + 'static {
     type Value: Send + Sync + 'static;
     /// What the client gets.
     type Message: Send + 'static;
+    /// Marks the cursors of this sequence.
+    const CURSOR: char;
 
     /// Whether the client wants this one.
     fn wants(&self, value: &Self::Value) -> bool;
+    /// Whether that may change shortly, because a container is so new that its runtime has not told of it.
+    fn is_undecided(&self, value: &Self::Value) -> bool;
     /// Whether nothing that the client wants can come any more after this one.
     fn is_past_end(&self, value: &Self::Value) -> bool;
     /// What the client is told, as a message.
@@ -55,7 +65,7 @@ pub enum Told<'a, V> {
     /// Elements are missing.
     Lost(v1::Lost),
     /// More is known of a container.
-    Amended(v1::Amended),
+    Amended(&'a Arc<Container>),
     /// There is nothing to tell.
     Heartbeat(v1::Heartbeat),
 }
@@ -81,9 +91,12 @@ pub fn stream<M: Messages>(
 ) -> tokio_stream::wrappers::ReceiverStream<Result<M::Message, Status>> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let start = if range.cursor.is_empty() {
-        Some(0)
+        Start::Oldest
     } else {
-        context.number(&range.cursor)
+        match context.number(M::CURSOR, &range.cursor) {
+            Some(number) => Start::After(number),
+            None => Start::UnknownCursor,
+        }
     };
     tokio::spawn(async move {
         // An error means that the client is gone.
@@ -95,39 +108,41 @@ pub fn stream<M: Messages>(
 /// The client is gone.
 struct Gone;
 
+/// Where a stream begins.
+enum Start {
+    Oldest,
+    After(u64),
+    UnknownCursor,
+}
+
 async fn send<M: Messages>(
     recent: &Recent<M::Value>,
-    start: Option<u64>,
+    start: Start,
     range: &Range,
     messages: &M,
     sender: &mpsc::Sender<Result<M::Message, Status>>,
 ) -> Result<(), Gone> {
-    let tell = async |told| {
-        let message = messages.message(told);
-        sender.send(Ok(message)).await.map_err(|_| Gone)
-    };
+    let tell = async |message| sender.send(Ok(message)).await.map_err(|_| Gone);
     let mut news = recent.subscribe();
     let end_of_past = recent.last();
+    let mut last_told = Instant::now();
     let mut after = match start {
-        Some(number) => number,
-        None => {
-            let reason =
-                "the cursor is not of this run of the agent: what came between is not kept";
-            tell(lost(0, reason)).await?;
-            0
+        Start::Oldest => None,
+        Start::After(number) => Some(number),
+        Start::UnknownCursor => {
+            let reason = "the cursor is not of this stream and this run of the agent: what came between is not kept";
+            tell(messages.message(lost(0, reason))).await?;
+            None
         }
     };
     if range.limit > 0 {
-        after = newest(recent, after, end_of_past, range.limit, messages);
+        after = newest(recent, after, end_of_past, range.limit, messages).or(after);
     }
     loop {
         let batch = recent.after(after, BATCH);
         if batch.missed > 0 {
-            tell(lost(
-                batch.missed,
-                "slow client: it did not read fast enough",
-            ))
-            .await?;
+            let reason = "slow client: it did not read fast enough";
+            tell(messages.message(lost(batch.missed, reason))).await?;
         }
         let empty = batch.items.is_empty();
         for (number, item) in batch.items {
@@ -135,35 +150,57 @@ async fn send<M: Messages>(
             if is_live && !range.follow {
                 return Ok(());
             }
-            after = number;
-            match item {
+            after = Some(number);
+            let message = match item {
                 Item::Value(value) => {
                     if messages.is_past_end(&value) {
                         return Ok(());
                     }
-                    if messages.wants(&value) {
-                        tell(Told::Value(number, &value)).await?;
+                    if is_live {
+                        decided(messages, &*value, &mut news).await;
                     }
+                    if !messages.wants(&value) {
+                        continue;
+                    }
+                    messages.message(Told::Value(number, &value))
                 }
                 // The past is told as it is known by now.
-                Item::Amended(container) if is_live => {
-                    tell(Told::Amended(convert::amended(&container))).await?;
-                }
-                Item::Amended(_) => {}
-            }
+                Item::Amended(_) if !is_live => continue,
+                Item::Amended(container) => messages.message(Told::Amended(&container)),
+            };
+            tell(message).await?;
+            last_told = Instant::now();
         }
-        if !range.follow && after >= end_of_past {
-            return Ok(());
+        // Nothing may have been wanted of much that happened.
+        if range.follow && last_told.elapsed() >= HEARTBEAT {
+            tell(messages.message(heartbeat())).await?;
+            last_told = Instant::now();
         }
-        if empty {
+        if empty || after >= Some(end_of_past) {
             if !range.follow {
                 return Ok(());
             }
+            // Who began with nothing has missed whatever it does not get from here on.
+            after = after.or(Some(end_of_past));
+        }
+        if empty {
             tokio::select! {
                 changed = news.changed() => changed.map_err(|_| Gone)?,
-                () = tokio::time::sleep(HEARTBEAT) => tell(heartbeat()).await?,
+                () = tokio::time::sleep_until(last_told + HEARTBEAT) => {}
                 () = sender.closed() => return Err(Gone),
             }
+        }
+    }
+}
+
+/// Waits until it can be told whether the client wants a value, which may hang on what a runtime has yet to say. The
+/// client's other values wait behind it, so that they stay in order.
+async fn decided<M: Messages>(messages: &M, value: &M::Value, news: &mut watch::Receiver<u64>) {
+    let deadline = Instant::now() + UNDECIDED;
+    while messages.is_undecided(value) {
+        tokio::select! {
+            changed = news.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(deadline) => return,
         }
     }
 }
@@ -181,15 +218,15 @@ fn heartbeat<V>() -> Told<'static, V> {
     })
 }
 
-/// The number to begin after, so that the newest `limit` wanted elements of the past follow.
+/// The number to begin after, so that the newest `limit` wanted elements of the past follow; `None` when there are not
+/// so many.
 fn newest<M: Messages>(
     recent: &Recent<M::Value>,
-    mut after: u64,
+    mut after: Option<u64>,
     end_of_past: u64,
     limit: usize,
     messages: &M,
-) -> u64 {
-    let begin = after;
+) -> Option<u64> {
     let mut wanted = VecDeque::with_capacity(limit.min(BATCH));
     'past: loop {
         let batch = recent.after(after, BATCH);
@@ -200,7 +237,7 @@ fn newest<M: Messages>(
             if number > end_of_past {
                 break 'past;
             }
-            after = number;
+            after = Some(number);
             if let Item::Value(value) = item
                 && messages.wants(&value)
             {
@@ -212,9 +249,9 @@ fn newest<M: Messages>(
         }
     }
     if wanted.len() < limit {
-        return begin;
+        return None;
     }
-    wanted.front().map_or(begin, |first| first - 1)
+    wanted.front().map(|first| first - 1)
 }
 
 #[cfg(test)]
@@ -233,7 +270,11 @@ mod tests {
     impl Messages for Numbers {
         type Value = u64;
         type Message = String;
+        const CURSOR: char = 'n';
 
+        fn is_undecided(&self, _: &u64) -> bool {
+            false
+        }
         fn wants(&self, value: &u64) -> bool {
             !self.only_even || value.is_multiple_of(2)
         }
@@ -324,7 +365,7 @@ mod tests {
     fn a_cursor_goes_on_after_its_element() {
         let recent = filled(1..=5, 100);
         let range = Range {
-            cursor: "run-3".to_owned(),
+            cursor: "run-n3".to_owned(),
             ..Range::default()
         };
         assert_eq!(collect(&recent, range, everything()), ["4", "5"]);
@@ -334,7 +375,7 @@ mod tests {
     fn gaps_are_told() {
         let recent = filled(1..=10, 4);
         let range = Range {
-            cursor: "run-3".to_owned(),
+            cursor: "run-n3".to_owned(),
             ..Range::default()
         };
         assert_eq!(
@@ -342,7 +383,7 @@ mod tests {
             ["lost 3", "7", "8", "9", "10"]
         );
         let range = Range {
-            cursor: "earlier-3".to_owned(),
+            cursor: "earlier-n3".to_owned(),
             ..Range::default()
         };
         assert_eq!(collect(&recent, range, everything())[0], "lost 0");

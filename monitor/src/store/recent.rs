@@ -106,18 +106,14 @@ impl<T> Recent<T> {
         number
     }
 
-    /// At most `count` elements after the one with this number; 0 begins with the oldest there is, which misses
+    /// At most `count` elements after the one with this number; `None` begins with the oldest there is, which misses
     /// nothing.
     #[must_use]
-    pub fn after(&self, number: u64, count: usize) -> Batch<T> {
+    pub fn after(&self, number: Option<u64>, count: usize) -> Batch<T> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = inner.items.front().map_or(inner.last + 1, |item| item.0);
-        let missed = if number == 0 {
-            0
-        } else {
-            oldest.saturating_sub(number + 1)
-        };
-        let skip = usize::try_from((number + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
+        let next = number.map_or(oldest, |number| number.saturating_add(1));
+        let skip = usize::try_from(next.saturating_sub(oldest)).unwrap_or(usize::MAX);
         let items = inner
             .items
             .iter()
@@ -125,7 +121,10 @@ impl<T> Recent<T> {
             .take(count)
             .map(|(number, _, item)| (*number, item.clone()))
             .collect();
-        Batch { items, missed }
+        Batch {
+            items,
+            missed: oldest.saturating_sub(next),
+        }
     }
 
     /// Number of the newest element; 0 when there has been none.
@@ -197,15 +196,20 @@ mod tests {
     #[test]
     fn the_oldest_go_first_and_a_reader_learns_what_it_missed() {
         let recent = filled(10, 4);
-        let batch = recent.after(3, 100);
+        let batch = recent.after(Some(3), 100);
         assert_eq!(values(&batch), [7, 8, 9, 10]);
         assert_eq!(batch.missed, 3, "4, 5 and 6");
         assert_eq!(
-            recent.after(0, 2).missed,
+            recent.after(Some(0), 2).missed,
+            6,
+            "who has seen nothing yet"
+        );
+        assert_eq!(
+            recent.after(None, 2).missed,
             0,
             "who begins has missed nothing"
         );
-        assert_eq!(values(&recent.after(0, 2)), [7, 8]);
+        assert_eq!(values(&recent.after(None, 2)), [7, 8]);
         assert_eq!(recent.oldest().as_deref(), Some(&7));
     }
 
@@ -215,15 +219,15 @@ mod tests {
         for number in 1..=50u64 {
             recent.push(Arc::new(number), 100);
         }
-        assert_eq!(values(&recent.after(0, 100)).len(), 10);
+        assert_eq!(values(&recent.after(None, 100)).len(), 10);
     }
 
     #[test]
     fn nothing_comes_after_the_newest() {
         let recent = filled(3, 10);
-        assert!(values(&recent.after(3, 10)).is_empty());
+        assert!(values(&recent.after(Some(3), 10)).is_empty());
         assert!(
-            values(&recent.after(99, 10)).is_empty(),
+            values(&recent.after(Some(u64::MAX), 10)).is_empty(),
             "nor after what is to come"
         );
         assert_eq!(recent.last(), 3);
@@ -235,12 +239,12 @@ mod tests {
         fn batches_have_no_gap_and_no_overlap(count in 0..200u64, step in 1..50usize) {
             let recent = filled(count, usize::MAX);
             let mut seen = Vec::new();
-            let mut number = 0;
+            let mut number = None;
             loop {
                 let batch = recent.after(number, step);
                 prop_assert_eq!(batch.missed, 0);
                 let Some((last, _)) = batch.items.last() else { break };
-                number = *last;
+                number = Some(*last);
                 seen.extend(values(&batch));
             }
             prop_assert_eq!(seen, (1..=count).collect::<Vec<_>>());
