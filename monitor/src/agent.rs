@@ -48,7 +48,7 @@ pub const SOCKET: &str = "watchkeeper.sock";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Recent events that are kept, and about how many bytes of them.
-const EVENTS: (usize, usize) = (65_536, 24 << 20);
+const EVENTS: (usize, usize) = (32_768, 16 << 20);
 /// Recent alerts likewise.
 const ALERTS: (usize, usize) = (4_096, 8 << 20);
 
@@ -122,6 +122,7 @@ pub fn run(
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
     let mut engine = RunningEngine::start(kernel, registry, questions, catalogue, &sources)?;
 
+    release_memory();
     on_ready(&sources)?;
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let mut server = runtime.spawn(socket.serve(sources, async {
@@ -191,6 +192,15 @@ fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
         }
     }
     Ok(kernel)
+}
+
+/// Gives back to the kernel what loading needed: parsing the kernel's types takes tens of megabytes, once.
+fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the function has no preconditions, and may be called from any thread (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Who asks the runtimes, and tells those who follow a stream of what it learnt.

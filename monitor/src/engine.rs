@@ -675,6 +675,7 @@ impl Engine {
 
     /// Reports losses, and lets go of what is over.
     fn keep_house(&mut self, now_ns: u64) {
+        clock::synchronise();
         self.report_losses();
         self.verify_some(now_ns);
         self.processes.sweep(now_ns);

@@ -17,6 +17,9 @@ use watchkeeper_ebpf::{record::Header, wire::Wire as _};
 /// Most bytes that are taken from a ring at a time, so that neither lane waits for long.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// How long records are gathered on a busy node. A process that runs a program lives longer than this, mostly.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// Both rings.
 pub struct Rings {
     telemetry: RingBuf<MapData>,
@@ -56,30 +59,37 @@ impl Rings {
         }
     }
 
-    /// Waits for records, at most for `timeout`.
+    /// Waits for records, at most for `timeout`. Where there were some just now more are gathered for a moment first, so
+    /// that a busy node wakes the reader for a batch, and not for each of them.
     ///
     /// # Errors
     /// When poll(2) fails, other than by a signal.
     pub fn wait(&self, timeout: Duration) -> io::Result<Wake> {
         let telemetry = self.telemetry.as_fd();
         let critical = self.critical.as_fd();
-        let mut fds = [
-            PollFd::new(&self.stop, PollFlags::IN),
-            PollFd::new(&telemetry, PollFlags::IN),
-            PollFd::new(&critical, PollFlags::IN),
-        ];
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        let stop = PollFd::new(&self.stop, PollFlags::IN);
+        let critical = PollFd::new(&critical, PollFlags::IN);
+        let mut fds = [stop, critical, PollFd::new(&telemetry, PollFlags::IN)];
+        if self.batch.records.is_empty() {
+            Self::poll(&mut fds, timeout)?;
+        } else {
+            Self::poll(&mut fds[..2], GATHERING)?;
         }
         if fds[0].revents().is_empty() {
             Ok(Wake::Records)
         } else {
             Ok(Wake::Stop)
+        }
+    }
+
+    fn poll(fds: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        match poll(fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -1,6 +1,9 @@
 //! From the kernel's time since boot to wall-clock time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -15,11 +18,22 @@ pub fn since_boot() -> u64 {
     nanoseconds(clock_gettime(ClockId::Boottime))
 }
 
-/// Wall-clock time of a moment since boot, by what the wall clock shows now.
+/// Nanoseconds from the epoch to boot, by what the wall clock showed last.
+static BOOT: AtomicU64 = AtomicU64::new(0);
+
+/// Looks at the wall clock, which people and time servers set. To be called now and then, and before [`wall`].
+pub fn synchronise() {
+    let now = nanoseconds(clock_gettime(ClockId::Realtime));
+    BOOT.store(now.saturating_sub(since_boot()), Ordering::Relaxed);
+}
+
+/// Wall-clock time of a moment since boot.
 #[must_use]
 pub fn wall(since_boot_ns: u64) -> SystemTime {
-    let now = nanoseconds(clock_gettime(ClockId::Realtime));
-    let boot = now.saturating_sub(since_boot());
+    if BOOT.load(Ordering::Relaxed) == 0 {
+        synchronise();
+    }
+    let boot = BOOT.load(Ordering::Relaxed);
     UNIX_EPOCH + Duration::from_nanos(boot.saturating_add(since_boot_ns))
 }
 
