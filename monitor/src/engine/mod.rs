@@ -3,6 +3,10 @@
 //!
 //! Runs on one thread, which owns the process table and the registry of containers.
 
+mod descent;
+mod housekeeping;
+mod seed;
+
 use std::{
     collections::HashMap,
     io,
@@ -10,16 +14,18 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use aya::maps::{HashMap as KernelMap, MapData, PerCpuHashMap};
 use tokio::sync::mpsc;
 use watchkeeper_ebpf::{
     cgroup::CgroupState,
-    loss::{Class, LossKey, Reason},
+    loss::LossKey,
     record::{self, Header, Record, flag},
 };
+
+use descent::{Kin, container_mnt_ns};
 
 use crate::{
     container::{
@@ -31,7 +37,7 @@ use crate::{
         shape::Runtime,
     },
     detect::detector::Detector,
-    event::{Ancestor, Cgroup, Detail, Event, Loss, LossReason},
+    event::{Ancestor, Cgroup, Detail, Event},
     kernel::{
         hierarchy::Hierarchy,
         loader::{HostNamespaces, Shared},
@@ -39,7 +45,7 @@ use crate::{
     },
     process::{
         clock,
-        execution::{Process, ProcessKey, Source},
+        execution::{Process, ProcessKey},
         procfs,
         table::{Entry, Table},
     },
@@ -49,8 +55,6 @@ use crate::{
 /// How often losses are read, and what is over is let go of.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// Processes that are looked for in a second, after records of ends were lost.
-const VERIFIED_AT_A_TIME: usize = 512;
 /// Most batches that are read from the rings between two looks at the clock.
 const MOST_BATCHES: u32 = 16;
 
@@ -94,16 +98,6 @@ pub struct Engine {
     losses_seen: HashMap<LossKey, u64>,
     /// Processes to be looked for, because records of ends were lost.
     unverified: Vec<ProcessKey>,
-}
-
-/// What is known of a process that another descends from.
-enum Kin {
-    /// It is in a container.
-    Member(Membership),
-    /// It is in none.
-    Outside,
-    /// It is not in the table.
-    Unknown,
 }
 
 /// What an engine is made of.
@@ -250,28 +244,6 @@ impl Engine {
         }
     }
 
-    /// A cgroup can only be removed when no process is in it: those whose end was not seen have ended.
-    fn end_members(&mut self, container: &Container, now_ns: u64) {
-        let members: Vec<ProcessKey> = self
-            .processes
-            .iter()
-            .filter(|entry| {
-                entry.exited_ns.is_none()
-                    && entry.attachment.as_ref().is_some_and(|membership| {
-                        membership.container.slot == container.slot
-                            && membership.origin != Origin::NamespaceEntry
-                    })
-            })
-            .map(|entry| entry.process.key)
-            .collect();
-        for key in members {
-            // One that left the cgroup in time lives on.
-            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
-                self.processes.exit(key, now_ns);
-            }
-        }
-    }
-
     fn fork(&mut self, header: &Header, fork: &record::Fork) {
         let caller = ProcessKey::from(header);
         let child = ProcessKey::from(fork.child);
@@ -311,48 +283,6 @@ impl Engine {
         );
     }
 
-    /// What is known of a process that another descends from.
-    fn kin(&self, key: Option<ProcessKey>) -> Kin {
-        match key.and_then(|key| self.processes.get(key)) {
-            Some(entry) => match &entry.attachment {
-                Some(membership) => Kin::Member(membership.clone()),
-                None => Kin::Outside,
-            },
-            None => Kin::Unknown,
-        }
-    }
-
-    fn is_in(&self, cgroup_id: u64, container: &Container) -> bool {
-        matches!(
-            self.registry.place(cgroup_id, 0),
-            Place::Container(found, _) if found.slot == container.slot
-        )
-    }
-
-    /// What a process is, given what it descends from and where it runs.
-    fn membership_of_child(
-        &mut self,
-        kin: &Kin,
-        place: &Place,
-        by: Option<Arc<Process>>,
-    ) -> Option<Membership> {
-        match (kin, place) {
-            (Kin::Member(kin), Place::Container(container, _))
-                if kin.container.slot == container.slot =>
-            {
-                Some(kin.of_child())
-            }
-            (Kin::Unknown, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Unknown, by))
-            }
-            (_, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Injected, by))
-            }
-            (Kin::Member(kin), _) if kin.origin == Origin::NamespaceEntry => Some(kin.of_child()),
-            _ => None,
-        }
-    }
-
     fn exec(&mut self, header: &Header, process: Process) {
         let key = process.key;
         let place = self.place(header.cgroup_id, header.container_slot);
@@ -388,39 +318,6 @@ impl Engine {
         self.emit_of(header, Some(process), membership, Detail::Exec);
     }
 
-    /// What a process is when it runs a program: its cgroup may have changed unseen, or its mount namespace may by
-    /// now be a container's.
-    fn membership_on_exec(
-        &mut self,
-        own: Option<Membership>,
-        place: &Place,
-        process: &Process,
-    ) -> Option<Membership> {
-        match (own, place) {
-            (Some(own), Place::Container(container, _)) if own.container.slot == container.slot => {
-                Some(own)
-            }
-            (_, Place::Container(container, _)) => {
-                Some(self.registry.enter(container, Origin::Injected, None))
-            }
-            (own, Place::Host(_) | Place::Unknown) => {
-                let mnt_ns = container_mnt_ns(process);
-                let container = self.registry.of_mount_namespace(mnt_ns)?;
-                // It entered before, or has only left the container's cgroup.
-                if let Some(own) = own
-                    && own.container.slot == container.slot
-                {
-                    return Some(own);
-                }
-                Some(Membership {
-                    container,
-                    origin: Origin::NamespaceEntry,
-                    entered_by: self.before(process),
-                })
-            }
-        }
-    }
-
     fn attach(&mut self, header: &Header, attach: &record::CgroupAttach) {
         let moved = ProcessKey::from(attach.process);
         // The thread that stands for its process; the others move with it.
@@ -452,25 +349,6 @@ impl Engine {
             path: self.registry.path(attach.cgroup_id),
         };
         self.emit(header, ProcessKey::from(header), detail);
-    }
-
-    /// Who is behind a move: the process that made it, or where a service manager did so on request (systemd, for
-    /// the runtimes' systemd driver) the parent of the one that was moved.
-    fn mover(&self, caller: ProcessKey, moved: ProcessKey) -> Option<Arc<Process>> {
-        if caller.pid == 1 {
-            self.process_at(self.process_at(moved)?.parent?)
-        } else {
-            self.process_at(caller)
-        }
-    }
-
-    /// Who is behind what a process runs now: itself with the program it ran before, or where it was only forked to
-    /// run this one, its parent.
-    fn before(&self, process: &Process) -> Option<Arc<Process>> {
-        match self.process_at(process.key) {
-            Some(before) if before.source != Source::Fork => Some(before),
-            _ => self.process_at(process.parent?),
-        }
     }
 
     /// The process with this identity, and what it runs.
@@ -607,174 +485,5 @@ impl Engine {
             .find_map(storage_of)
             .or_else(|| self.processes.iter().find_map(storage_of));
         self.ask(Arc::clone(container), storage);
-    }
-
-    /// Takes in the processes that are there already, the earliest first.
-    fn seed(&mut self) -> io::Result<()> {
-        let mut found = procfs::scan(self.host)?;
-        found.sort_by_key(|found| (found.process.key.start_ticks, found.process.key.pid));
-        let places: HashMap<Arc<str>, Place> = self.registry.places().collect();
-        for procfs::Found { process, cgroups } in found {
-            let place = self
-                .hierarchy
-                .path_in(&cgroups)
-                .and_then(|path| places.get(path))
-                .cloned()
-                .unwrap_or(Place::Unknown);
-            let membership = self.seeded_membership(&process, &place);
-            let init_of = membership
-                .as_ref()
-                .filter(|membership| membership.origin == Origin::Entrypoint)
-                .map(|membership| Arc::clone(&membership.container));
-            let process = Arc::new(process);
-            self.processes.put(Arc::clone(&process), membership);
-            if let Some(container) = init_of {
-                self.registry
-                    .becomes_init(&container, process.key, container_mnt_ns(&process));
-                self.ask_podman(&container, &process);
-            }
-        }
-        Ok(())
-    }
-
-    /// What a process found in a container is: the first process of a pid namespace of its own, or else the earliest,
-    /// is the entry point; children of members are what procfs still tells.
-    fn seeded_membership(&self, process: &Process, place: &Place) -> Option<Membership> {
-        let Place::Container(container, _) = place else {
-            let container = self
-                .registry
-                .of_mount_namespace(container_mnt_ns(process))?;
-            return Some(Membership {
-                container,
-                origin: Origin::NamespaceEntry,
-                entered_by: None,
-            });
-        };
-        let member = |origin| {
-            Some(Membership {
-                container: Arc::clone(container),
-                origin,
-                entered_by: None,
-            })
-        };
-        if self.registry.init(container).is_none() {
-            return member(Origin::Entrypoint);
-        }
-        let parent = process
-            .parent
-            .and_then(|parent| self.processes.get(parent))
-            .and_then(|entry| entry.attachment.as_ref())
-            .filter(|membership| membership.container.slot == container.slot);
-        match parent {
-            // An orphan of an injected process has the first process for parent, too.
-            Some(membership) if membership.origin == Origin::Entrypoint => member(Origin::Unknown),
-            Some(membership) => member(membership.origin),
-            None => member(Origin::Injected),
-        }
-    }
-
-    /// Reports losses, and lets go of what is over.
-    fn keep_house(&mut self, now_ns: u64) {
-        clock::synchronise();
-        self.report_losses();
-        self.verify_some(now_ns);
-        self.processes.sweep(now_ns);
-        self.registry.sweep(now_ns);
-        self.figures
-            .processes
-            .store(self.processes.len() as u64, Ordering::Relaxed);
-        self.figures
-            .processes_refused
-            .store(self.processes.refused(), Ordering::Relaxed);
-    }
-
-    /// After records were lost, looks for processes whose end was among them: some each second.
-    fn verify_some(&mut self, now_ns: u64) {
-        let rest = self.unverified.len().saturating_sub(VERIFIED_AT_A_TIME);
-        for key in self.unverified.split_off(rest) {
-            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
-                self.processes.exit(key, now_ns);
-            }
-        }
-    }
-
-    fn report_losses(&mut self) {
-        let mut losses = Vec::new();
-        let counters: Vec<(LossKey, u64)> = self
-            .maps
-            .losses
-            .iter()
-            .filter_map(Result::ok)
-            .map(|(key, counts)| (key.0, counts.iter().sum()))
-            .collect();
-        for (key, count) in counters {
-            let seen = self.losses_seen.insert(key, count).unwrap_or(0);
-            let new = count.saturating_sub(seen);
-            let class = Class::ALL
-                .into_iter()
-                .find(|class| *class as u32 == key.class);
-            let reason = Reason::ALL
-                .into_iter()
-                .find(|reason| *reason as u32 == key.reason);
-            if let (true, Some(class), Some(reason)) = (new > 0, class, reason) {
-                losses.push(Loss {
-                    cgroup_id: key.cgroup_id,
-                    class,
-                    reason: LossReason::Kernel(reason),
-                    count: new,
-                });
-            }
-            // A cgroup that is gone loses nothing any more; its counter makes room for another.
-            if key.cgroup_id != 0 && new == 0 && self.registry.path(key.cgroup_id).is_none() {
-                self.losses_seen.remove(&key);
-                let _ = self.maps.losses.remove(&Shared(key));
-            }
-        }
-        for (cgroup_id, count) in self.detector.take_overloaded() {
-            losses.push(Loss {
-                cgroup_id,
-                class: Class::Process,
-                reason: LossReason::DetectionOverloaded,
-                count,
-            });
-        }
-        let exits_lost = losses.iter().any(|loss| {
-            loss.class == Class::Process && matches!(loss.reason, LossReason::Kernel(_))
-        });
-        if exits_lost {
-            self.unverified = self
-                .processes
-                .iter()
-                .filter(|entry| entry.exited_ns.is_none())
-                .map(|entry| entry.process.key)
-                .collect();
-        }
-        for loss in losses {
-            self.figures.lost.fetch_add(loss.count, Ordering::Relaxed);
-            let place = if loss.cgroup_id == 0 {
-                Place::Unknown
-            } else {
-                self.registry.place(loss.cgroup_id, 0)
-            };
-            let event = Arc::new(Event {
-                time: SystemTime::now(),
-                process: None,
-                origin: None,
-                injected_by: None,
-                ancestors: Vec::new(),
-                place,
-                detail: Detail::Loss(loss),
-            });
-            self.events.push(Arc::clone(&event), event.size());
-        }
-    }
-}
-
-/// The mount namespace of a process, 0 when that is the host's.
-fn container_mnt_ns(process: &Process) -> u32 {
-    if process.program.host_namespaces & flag::HOST_MNT_NS == 0 {
-        process.program.namespaces.mnt
-    } else {
-        0
     }
 }

@@ -1,0 +1,139 @@
+//! What is done once a second: losses are reported, and what is over is let go of.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+use watchkeeper_ebpf::loss::{Class, LossKey, Reason};
+
+use super::Engine;
+use crate::{
+    container::{membership::Origin, model::Container, registry::Place},
+    event::{Detail, Event, Loss, LossReason},
+    kernel::loader::Shared,
+    process::{clock, execution::ProcessKey, procfs},
+};
+
+/// Processes that are looked for in a second, after records of ends were lost.
+const VERIFIED_AT_A_TIME: usize = 512;
+
+impl Engine {
+    /// Reports losses, and lets go of what is over.
+    pub(super) fn keep_house(&mut self, now_ns: u64) {
+        clock::synchronise();
+        self.report_losses();
+        self.verify_some(now_ns);
+        self.processes.sweep(now_ns);
+        self.registry.sweep(now_ns);
+        self.figures
+            .processes
+            .store(self.processes.len() as u64, Ordering::Relaxed);
+        self.figures
+            .processes_refused
+            .store(self.processes.refused(), Ordering::Relaxed);
+    }
+
+    /// After records were lost, looks for processes whose end was among them: some each second.
+    pub(super) fn verify_some(&mut self, now_ns: u64) {
+        let rest = self.unverified.len().saturating_sub(VERIFIED_AT_A_TIME);
+        for key in self.unverified.split_off(rest) {
+            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
+                self.processes.exit(key, now_ns);
+            }
+        }
+    }
+
+    pub(super) fn report_losses(&mut self) {
+        let mut losses = Vec::new();
+        let counters: Vec<(LossKey, u64)> = self
+            .maps
+            .losses
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(key, counts)| (key.0, counts.iter().sum()))
+            .collect();
+        for (key, count) in counters {
+            let seen = self.losses_seen.insert(key, count).unwrap_or(0);
+            let new = count.saturating_sub(seen);
+            let class = Class::ALL
+                .into_iter()
+                .find(|class| *class as u32 == key.class);
+            let reason = Reason::ALL
+                .into_iter()
+                .find(|reason| *reason as u32 == key.reason);
+            if let (true, Some(class), Some(reason)) = (new > 0, class, reason) {
+                losses.push(Loss {
+                    cgroup_id: key.cgroup_id,
+                    class,
+                    reason: LossReason::Kernel(reason),
+                    count: new,
+                });
+            }
+            // A cgroup that is gone loses nothing any more; its counter makes room for another.
+            if key.cgroup_id != 0 && new == 0 && self.registry.path(key.cgroup_id).is_none() {
+                self.losses_seen.remove(&key);
+                let _ = self.maps.losses.remove(&Shared(key));
+            }
+        }
+        for (cgroup_id, count) in self.detector.take_overloaded() {
+            losses.push(Loss {
+                cgroup_id,
+                class: Class::Process,
+                reason: LossReason::DetectionOverloaded,
+                count,
+            });
+        }
+        let exits_lost = losses.iter().any(|loss| {
+            loss.class == Class::Process && matches!(loss.reason, LossReason::Kernel(_))
+        });
+        if exits_lost {
+            self.unverified = self
+                .processes
+                .iter()
+                .filter(|entry| entry.exited_ns.is_none())
+                .map(|entry| entry.process.key)
+                .collect();
+        }
+        for loss in losses {
+            self.figures.lost.fetch_add(loss.count, Ordering::Relaxed);
+            let place = if loss.cgroup_id == 0 {
+                Place::Unknown
+            } else {
+                self.registry.place(loss.cgroup_id, 0)
+            };
+            let event = Arc::new(Event {
+                time: SystemTime::now(),
+                process: None,
+                origin: None,
+                injected_by: None,
+                ancestors: Vec::new(),
+                place,
+                detail: Detail::Loss(loss),
+            });
+            self.events.push(Arc::clone(&event), event.size());
+        }
+    }
+
+    /// A cgroup can only be removed when no process is in it: those whose end was not seen have ended.
+    pub(super) fn end_members(&mut self, container: &Container, now_ns: u64) {
+        let members: Vec<ProcessKey> = self
+            .processes
+            .iter()
+            .filter(|entry| {
+                entry.exited_ns.is_none()
+                    && entry.attachment.as_ref().is_some_and(|membership| {
+                        membership.container.slot == container.slot
+                            && membership.origin != Origin::NamespaceEntry
+                    })
+            })
+            .map(|entry| entry.process.key)
+            .collect();
+        for key in members {
+            // One that left the cgroup in time lives on.
+            if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
+                self.processes.exit(key, now_ns);
+            }
+        }
+    }
+}
