@@ -63,7 +63,7 @@ fn runtime(socket: &Socket) -> anyhow::Result<Finding> {
         Socket::Auto => cri::usual_sockets(),
     };
     let mut outcome = Outcome::Absent {
-        why: "no socket: Kubernetes containers will have no names; name one with --cri-socket"
+        why: "no socket at the usual places: Kubernetes containers will have no names; name one with --cri-socket"
             .to_owned(),
     };
     for path in paths {

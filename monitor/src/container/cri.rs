@@ -18,7 +18,7 @@ use crate::proto::cri::{
 };
 
 /// Where runtimes listen, the usual first.
-pub const USUAL_SOCKETS: [&str; 6] = [
+const USUAL_SOCKETS: [&str; 6] = [
     "/run/crio/crio.sock",
     "/run/containerd/containerd.sock",
     "/run/k3s/containerd/containerd.sock",

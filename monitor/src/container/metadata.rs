@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{
-    cri::{self, Cri, Socket, USUAL_SOCKETS},
+    cri::{self, Cri, Socket},
     model::{Container, Metadata},
     podman,
     shape::Runtime,
@@ -240,10 +240,8 @@ impl Resolver {
         };
         let mut refused = (
             String::new(),
-            format!(
-                "no container runtime's socket at {}; name it with --cri-socket",
-                USUAL_SOCKETS.join(", ")
-            ),
+            "no container runtime's socket at the usual places; name it with --cri-socket"
+                .to_owned(),
         );
         // One may have been left behind by a runtime that is no longer there.
         for path in paths {
