@@ -7,10 +7,8 @@
 /// Most cgroups with a state of their own; a node runs a few thousand.
 pub const MAX_CGROUPS: u32 = 32_768;
 
-/// The agent answers for the cgroup: it has given this state itself, or the cgroup inherited it.
-pub const CONTAINER: u32 = 1 << 0;
 /// Nothing is reported from processes of the cgroup.
-pub const IGNORED: u32 = 1 << 1;
+pub const IGNORED: u32 = 1 << 0;
 
 /// State of one cgroup; the value of the map `CGROUPS`.
 #[repr(C)]
@@ -18,6 +16,6 @@ pub const IGNORED: u32 = 1 << 1;
 pub struct CgroupState {
     /// Number the agent gave the container that this cgroup is part of, never used twice; 0 for none.
     pub container_slot: u32,
-    /// [`CONTAINER`], [`IGNORED`].
+    /// [`IGNORED`], or nothing.
     pub flags: u32,
 }

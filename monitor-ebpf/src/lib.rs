@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod cgroup;
+pub mod decode;
 pub mod loss;
 pub mod offsets;
 pub mod record;

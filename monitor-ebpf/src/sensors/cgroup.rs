@@ -99,8 +99,8 @@ fn report(kind: Kind, cgroup: Address, path: Address) {
     unsafe {
         (*body).id = id;
         (*body).parent_id = cgroup::parent_id(cgroup);
-        (*body).container_slot = cgroup_state(id).container_slot;
         (*body).path_length = length;
+        (*body).reserved = 0;
     }
     draft.submit::<Cgroup>(&CRITICAL, kind, Class::Cgroup, &subject, 0, length);
 }

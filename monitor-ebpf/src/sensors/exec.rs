@@ -89,8 +89,7 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
 
     let start: u64 = read(mm, offset!(mm_arg_start));
     let end: u64 = read(mm, offset!(mm_arg_end));
-    let total = end.saturating_sub(start);
-    let mut argv_length = total;
+    let mut argv_length = end.saturating_sub(start);
     if argv_length > MAX_ARGV as u64 {
         argv_length = MAX_ARGV as u64;
         flags |= exec_flag::ARGV_TRUNCATED;
@@ -110,7 +109,6 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
         (*body).stdio[0] = file::descriptor(task, 0);
         (*body).stdio[1] = file::descriptor(task, 1);
         (*body).stdio[2] = file::descriptor(task, 2);
-        (*body).argv_total = total;
         (*body).tty = tty_name;
         (*body).flags = flags;
         (*body).exe_length = exe_end;

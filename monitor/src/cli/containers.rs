@@ -1,5 +1,7 @@
 //! `watchkeeper containers`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -65,29 +67,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 },
                 clean(&container.image).into_owned(),
                 container.init_pid.to_string(),
-                state(container),
+                state(container).to_owned(),
             ]);
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        show::print(&format!("{}\n", table.trim_fmt()))?;
+        let mut text = format!("{}\n", table.trim_fmt());
+        let reasons: BTreeSet<&str> = containers
+            .iter()
+            .map(|container| container.metadata_reason.as_str())
+            .filter(|reason| !reason.is_empty())
+            .collect();
+        for reason in reasons {
+            text.push_str(&format!("\nno names: {}\n", clean(reason)));
+        }
+        show::print(&text)?;
         Ok(())
     })
 }
 
-fn state(container: &v1::Container) -> String {
-    let state = if container.ended.is_some() {
-        "ended"
-    } else {
-        "running"
-    };
-    match container.metadata() {
-        v1::Metadata::Unavailable => format!(
-            "{state}, names unavailable: {}",
-            clean(&container.metadata_reason)
-        ),
-        v1::Metadata::Pending => format!("{state}, names asked for"),
-        v1::Metadata::Complete | v1::Metadata::Unspecified => state.to_owned(),
+fn state(container: &v1::Container) -> &'static str {
+    match (&container.ended, container.metadata()) {
+        (Some(_), _) => "ended",
+        (None, v1::Metadata::Pending) => "running, names asked for",
+        (None, v1::Metadata::Unavailable) => "running, no names",
+        (None, v1::Metadata::Complete | v1::Metadata::Unspecified) => "running",
     }
 }

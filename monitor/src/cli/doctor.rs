@@ -8,7 +8,7 @@ use super::{
     terminal::{Style, clean, styled},
 };
 use crate::{
-    container::cri::{self, Cri, Socket},
+    container::cri::Socket,
     kernel::probe::{self, Finding, Outcome},
 };
 
@@ -57,27 +57,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
 
 /// Whether pods and images will have names.
 fn runtime(socket: &Socket) -> anyhow::Result<Finding> {
-    let paths = match socket {
-        Socket::None => Vec::new(),
-        Socket::Path(path) => vec![path.clone()],
-        Socket::Auto => cri::usual_sockets(),
+    let outcome = match super::client::block_on(async { Ok(socket.connect().await) })? {
+        Ok((path, cri)) => Outcome::Present(format!("{} at {}", cri.version, path.display())),
+        Err((_, reason)) => Outcome::Absent {
+            why: format!("Kubernetes containers will have no names: {reason}"),
+        },
     };
-    let mut outcome = Outcome::Absent {
-        why: "no socket at the usual places: Kubernetes containers will have no names; name one with --cri-socket"
-            .to_owned(),
-    };
-    for path in paths {
-        let connected = super::client::block_on(async { Ok(Cri::connect(&path).await) })?;
-        outcome = match connected {
-            Ok(cri) => Outcome::Present(format!("{} at {}", cri.version, path.display())),
-            Err(error) => Outcome::Absent {
-                why: format!("Kubernetes containers will have no names: {error}"),
-            },
-        };
-        if matches!(outcome, Outcome::Present(_)) {
-            break;
-        }
-    }
     Ok(Finding {
         name: "container runtime (CRI)".to_owned(),
         outcome,

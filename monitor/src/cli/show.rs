@@ -12,6 +12,8 @@ use crate::proto::v1::{self, event::Detail};
 
 /// Characters of a command line that are shown.
 const ARGUMENTS_SHOWN: usize = 160;
+/// Characters of a place that are shown in a line: a pod's namespace and name with a container's.
+const PLACE_WIDTH: usize = 40;
 /// Digits of a container id that are shown.
 const ID_DIGITS: usize = 12;
 
@@ -58,7 +60,7 @@ pub(super) fn short_id(id: &str) -> &str {
 /// A runtime's name.
 pub(super) fn runtime(runtime: v1::Runtime) -> &'static str {
     match runtime {
-        v1::Runtime::Unspecified => "unknown",
+        v1::Runtime::Unspecified => "unknown runtime",
         v1::Runtime::Containerd => "containerd",
         v1::Runtime::Crio => "cri-o",
         v1::Runtime::Docker => "docker",
@@ -67,13 +69,13 @@ pub(super) fn runtime(runtime: v1::Runtime) -> &'static str {
     }
 }
 
-/// A pod as NAMESPACE/NAME, or its uid as far as that is all there is.
+/// A pod as NAMESPACE/NAME, or the beginning of its uid where that is all there is.
 pub(super) fn pod(pod: Option<&v1::Pod>) -> String {
     match pod {
         Some(pod) if !pod.name.is_empty() => {
             clean(&format!("{}/{}", pod.namespace, pod.name)).into_owned()
         }
-        Some(pod) => clean(&format!("uid {}", pod.uid)).into_owned(),
+        Some(pod) => clean(&format!("pod {}", short_id(&pod.uid))).into_owned(),
         None => String::new(),
     }
 }
@@ -99,10 +101,19 @@ fn place(location: v1::Location, container: Option<&v1::Container>) -> String {
     }
 }
 
+/// A text of at most `width` characters, of which the last says that there was more.
+fn fitted(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width - 1).collect();
+    format!("{kept}…")
+}
+
 /// The heading over events.
 pub(super) fn event_heading() -> String {
     let heading = format!(
-        "{:<25} {:<14} {:<32} {:>8}  WHAT",
+        "{:<25} {:<14} {:<PLACE_WIDTH$} {:>8}  WHAT",
         "TIME", "KIND", "WHERE", "PID"
     );
     format!("{}\n", styled(&heading, Style::Bold))
@@ -134,16 +145,24 @@ pub(super) fn event(event: &v1::Event) -> String {
         },
         Some(Detail::Cgroup(cgroup)) => clean(&cgroup.path).into_owned(),
         Some(Detail::CgroupAttach(attach)) => {
-            format!("moves {} to {}", attach.pid, clean(&attach.path))
+            let moved = if attach.pid == process.pid {
+                "itself".to_owned()
+            } else {
+                attach.pid.to_string()
+            };
+            format!("moves {moved} to {}", clean(&attach.path))
         }
         Some(Detail::Loss(loss)) => {
             format!("{} {} records: {}", loss.count, loss.class, loss.reason)
         }
     };
     format!(
-        "{:<25} {kind:<14} {:<32} {:>8}  {what}\n",
+        "{:<25} {kind:<14} {:<PLACE_WIDTH$} {:>8}  {what}\n",
         time(event.time.as_ref()),
-        place(event.location(), event.container.as_ref()),
+        fitted(
+            &place(event.location(), event.container.as_ref()),
+            PLACE_WIDTH
+        ),
         process.pid,
     )
 }
@@ -200,7 +219,12 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
             "image",
             &clean(format!("{} {}", container.image, container.image_digest).trim()),
         );
-        line("names", &clean(&container.metadata_reason));
+        if !container.metadata_reason.is_empty() {
+            line(
+                "note",
+                &format!("no names: {}", clean(&container.metadata_reason)),
+            );
+        }
     }
     if let Some(process) = &alert.process {
         let user = process
@@ -263,6 +287,13 @@ mod tests {
         assert_eq!(at(5_999_999), "2026-01-31T12:00:00.005Z");
         assert_eq!(at(120_000_000), "2026-01-31T12:00:00.120Z");
         assert_eq!(time(None), "-");
+    }
+
+    #[test]
+    fn long_places_are_cut_to_their_column() {
+        assert_eq!(fitted("shop/web", 8), "shop/web");
+        assert_eq!(fitted("shop/web-1", 8), "shop/we…");
+        assert_eq!(fitted("ééééé", 3), "éé…");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The Kubernetes Container Runtime Interface: what a runtime says of a container. Read-only.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +10,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{model::Pod, shape::Runtime};
+use super::{
+    model::{Description, Pod},
+    shape::Runtime,
+};
 use crate::proto::cri::{
     ContainerFilter, ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest,
     PodSandboxFilter, VersionRequest, runtime_service_client::RuntimeServiceClient,
@@ -43,33 +45,6 @@ pub enum Socket {
     None,
 }
 
-/// What a runtime says of a container.
-#[derive(Clone, Debug, Default)]
-pub struct Description {
-    /// Name in the pod.
-    pub name: String,
-    /// Image as it was asked for.
-    pub image: String,
-    /// Image as a digest or id.
-    pub image_digest: String,
-    /// Labels of the container.
-    pub labels: BTreeMap<String, String>,
-    /// Its pod.
-    pub pod: Option<Pod>,
-    /// It is the pod's sandbox.
-    pub sandbox: bool,
-}
-
-/// Those of the usual sockets that are there.
-#[must_use]
-pub fn usual_sockets() -> Vec<PathBuf> {
-    USUAL_SOCKETS
-        .iter()
-        .map(PathBuf::from)
-        .filter(|path| path.exists())
-        .collect()
-}
-
 impl CriError {
     /// Whether the connection is gone, and not only this question unanswered.
     #[must_use]
@@ -87,8 +62,8 @@ pub struct Cri {
     client: RuntimeServiceClient<Channel>,
     /// Its own name and version.
     pub version: String,
-    /// The runtime.
-    pub runtime: Runtime,
+    /// The runtime, where its name is known.
+    runtime: Option<Runtime>,
 }
 
 /// The runtime could not be asked.
@@ -107,12 +82,45 @@ pub enum CriError {
     Call(#[from] Status),
 }
 
+impl Socket {
+    /// Connects to the first socket that answers: with several there may be one that a runtime left behind. Comes with
+    /// the path, or with why there is no connection, and the path where there was one to try.
+    ///
+    /// # Errors
+    /// When none answers.
+    pub async fn connect(&self) -> Result<(PathBuf, Cri), (PathBuf, String)> {
+        let paths = match self {
+            Self::None => {
+                let reason = "switched off by --cri-socket none".to_owned();
+                return Err((PathBuf::new(), reason));
+            }
+            Self::Path(path) => vec![path.clone()],
+            Self::Auto => {
+                let usual = USUAL_SOCKETS.iter().map(PathBuf::from);
+                usual.filter(|path| path.exists()).collect()
+            }
+        };
+        let mut refused = (
+            PathBuf::new(),
+            "no container runtime's socket at the usual places; name it with --cri-socket"
+                .to_owned(),
+        );
+        for path in paths {
+            match Cri::connect(&path).await {
+                Ok(cri) => return Ok((path, cri)),
+                Err(error) => refused = (path, error.to_string()),
+            }
+        }
+        Err(refused)
+    }
+}
+
 impl Cri {
     /// Connects, and asks for the runtime's name.
     ///
     /// # Errors
     /// When nobody listens, or what listens does not speak CRI v1.
-    pub async fn connect(path: &Path) -> Result<Self, CriError> {
+    async fn connect(path: &Path) -> Result<Self, CriError> {
         let connect_error = |reason: String| CriError::Connect {
             path: path.display().to_string(),
             reason,
@@ -133,10 +141,10 @@ impl Cri {
             .await?
             .into_inner();
         let runtime = match version.runtime_name.as_str() {
-            "containerd" => Runtime::Containerd,
-            "cri-o" => Runtime::CriO,
-            "docker" => Runtime::Docker,
-            _ => Runtime::Unknown,
+            "containerd" => Some(Runtime::Containerd),
+            "cri-o" => Some(Runtime::CriO),
+            "docker" => Some(Runtime::Docker),
+            _ => None,
         };
         Ok(Self {
             client,
@@ -166,6 +174,7 @@ impl Cri {
         let Some(listed) = listed else {
             let pod = self.pod(id).await?;
             return Ok(pod.map(|pod| Description {
+                runtime: self.runtime,
                 labels: pod.labels.clone(),
                 pod: Some(pod),
                 sandbox: true,
@@ -195,6 +204,7 @@ impl Cri {
             ),
         };
         Ok(Some(Description {
+            runtime: self.runtime,
             name: listed
                 .metadata
                 .map(|metadata| metadata.name)

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{
-    cri::{self, Cri, Socket},
+    cri::{Cri, Socket},
     model::{Container, Metadata},
     podman,
     shape::Runtime,
@@ -71,7 +71,7 @@ pub struct Resolver {
     state: Mutex<State>,
     connection: Arc<RwLock<Connection>>,
     changed: Box<Changed>,
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
 }
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ impl Resolver {
             state: Mutex::default(),
             connection,
             changed: Box::new(changed),
-            permits: Arc::new(Semaphore::new(CONCURRENT)),
+            permits: Semaphore::new(CONCURRENT),
         }
     }
 
@@ -102,24 +102,19 @@ impl Resolver {
         // Connect before the first question, so that the status tells how it is.
         let _ = this.cri().await;
         while let Some(question) = questions.recv().await {
-            let Ok(permit) = Arc::clone(&this.permits).acquire_owned().await else {
-                return;
-            };
             let this = Arc::clone(&this);
-            tokio::spawn(async move {
-                this.answer(&question, permit).await;
-            });
+            tokio::spawn(async move { this.answer(&question).await });
         }
     }
 
-    /// Answers one question. The permit is given back while it waits to ask again.
-    async fn answer(&self, question: &Question, permit: tokio::sync::OwnedSemaphorePermit) {
+    /// Answers one question. Only who asks a runtime holds a permit, not who waits to ask again.
+    async fn answer(&self, question: &Question) {
         let container = &question.container;
         if !container.is_cri() {
+            let _permit = self.permits.acquire().await;
             self.answer_without_cri(question).await;
             return;
         }
-        drop(permit);
         let mut pauses = RETRIES.into_iter();
         loop {
             let answer = {
@@ -150,18 +145,7 @@ impl Resolver {
         };
         match cri.describe(&container.id).await {
             Ok(Some(description)) => {
-                container.learn(|details| {
-                    details.metadata = Metadata::Complete;
-                    details.runtime = (cri.runtime != Runtime::Unknown).then_some(cri.runtime);
-                    details.name = description.name;
-                    details.image = description.image;
-                    details.image_digest = description.image_digest;
-                    details.labels = description.labels;
-                    details.sandbox = description.sandbox;
-                    if description.pod.is_some() {
-                        details.pod = description.pod;
-                    }
-                });
+                container.describe(description);
                 (self.changed)(container);
                 Answer::Told
             }
@@ -183,12 +167,7 @@ impl Resolver {
                 let looking = tokio::task::spawn_blocking(move || podman::describe(&storage, &id));
                 match tokio::time::timeout(STORAGE_TIMEOUT, looking).await {
                     Ok(Ok(Ok(Some(description)))) => {
-                        container.learn(|details| {
-                            details.metadata = Metadata::Complete;
-                            details.name = description.name;
-                            details.image = description.image;
-                            details.image_digest = description.image_digest;
-                        });
+                        container.describe(description);
                         (self.changed)(container);
                         return;
                     }
@@ -231,35 +210,18 @@ impl Resolver {
             return Err(self.read_connection().reason);
         }
         state.last_attempt = Some(Instant::now());
-        let paths = match &self.socket {
-            Socket::None => {
-                return Err(self.refused("", "switched off by --cri-socket none".to_owned()));
+        match self.socket.connect().await {
+            Ok((path, cri)) => {
+                self.write_connection(Connection {
+                    socket: path.display().to_string(),
+                    runtime: Some(cri.version.clone()),
+                    reason: String::new(),
+                });
+                state.cri = Some(cri.clone());
+                Ok(cri)
             }
-            Socket::Path(path) => vec![path.clone()],
-            Socket::Auto => cri::usual_sockets(),
-        };
-        let mut refused = (
-            String::new(),
-            "no container runtime's socket at the usual places; name it with --cri-socket"
-                .to_owned(),
-        );
-        // One may have been left behind by a runtime that is no longer there.
-        for path in paths {
-            let socket = path.display().to_string();
-            match Cri::connect(&path).await {
-                Ok(cri) => {
-                    self.write_connection(Connection {
-                        socket,
-                        runtime: Some(cri.version.clone()),
-                        reason: String::new(),
-                    });
-                    state.cri = Some(cri.clone());
-                    return Ok(cri);
-                }
-                Err(error) => refused = (socket, error.to_string()),
-            }
+            Err((path, reason)) => Err(self.refused(&path.display().to_string(), reason)),
         }
-        Err(self.refused(&refused.0, refused.1))
     }
 
     async fn disconnect(&self, reason: &str) {

@@ -1,6 +1,8 @@
 //! Containers: which cgroup belongs to which container, and what the runtime knows of it.
 
+pub mod cgroups;
 pub mod cri;
+pub mod listing;
 pub mod membership;
 pub mod metadata;
 pub mod model;

@@ -33,6 +33,17 @@ pub struct Container {
 pub struct Details {
     /// How much of what the runtime knows has arrived.
     pub metadata: Metadata,
+    /// What the runtime says of it; before that, what its cgroup tells of its pod.
+    pub description: Description,
+    /// Host pid of its first process.
+    pub init_pid: u32,
+    /// When its cgroup was removed.
+    pub ended: Option<SystemTime>,
+}
+
+/// What a runtime says of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
     /// The runtime by its own name.
     pub runtime: Option<Runtime>,
     /// Name in the pod, or the name that the runtime gave it.
@@ -47,10 +58,6 @@ pub struct Details {
     pub pod: Option<Pod>,
     /// It only holds a pod's namespaces.
     pub sandbox: bool,
-    /// Host pid of its first process.
-    pub init_pid: u32,
-    /// When its cgroup was removed.
-    pub ended: Option<SystemTime>,
 }
 
 /// How much of what the runtime knows has arrived.
@@ -95,7 +102,10 @@ impl Container {
             slot,
             first_seen: SystemTime::now(),
             details: RwLock::new(Arc::new(Details {
-                pod,
+                description: Description {
+                    pod,
+                    ..Description::default()
+                },
                 ..Details::default()
             })),
         }
@@ -113,10 +123,23 @@ impl Container {
         change(Arc::make_mut(&mut details));
     }
 
+    /// Takes in what the runtime says. A pod that it does not tell stays what the cgroup told.
+    pub fn describe(&self, description: Description) {
+        self.learn(|details| {
+            let known = details.description.pod.take();
+            details.metadata = Metadata::Complete;
+            details.description = description;
+            details.description.pod = details.description.pod.take().or(known);
+        });
+    }
+
     /// The runtime, by its own word where it gave it.
     #[must_use]
     pub fn runtime(&self) -> Runtime {
-        self.details().runtime.unwrap_or(self.shape_runtime)
+        self.details()
+            .description
+            .runtime
+            .unwrap_or(self.shape_runtime)
     }
 
     /// Whether it is so new that its runtime may still tell its name and pod.

@@ -11,6 +11,7 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
+use super::model::Description;
 use crate::process::execution::{Execution, base_name};
 
 /// Most bytes read of one file of the storage.
@@ -22,17 +23,6 @@ pub struct Storage {
     path: PathBuf,
     /// The user whose monitor named it: nothing of another's is read.
     owner: u32,
-}
-
-/// The names of a container and its image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// Name of the container.
-    pub name: String,
-    /// Image as it was asked for.
-    pub image: String,
-    /// Digest of the image's manifest, or its id.
-    pub image_digest: String,
 }
 
 /// The storage could not be read.
@@ -133,6 +123,7 @@ pub fn describe(storage: &Storage, id: &str) -> Result<Option<Description>, Podm
         name: container.names.into_iter().next().unwrap_or_default(),
         image: metadata.image_name,
         image_digest,
+        ..Description::default()
     }))
 }
 
@@ -241,7 +232,8 @@ mod tests {
             Some(Description {
                 name: "web".to_owned(),
                 image: "registry/app:1".to_owned(),
-                image_digest: "sha256:d".to_owned()
+                image_digest: "sha256:d".to_owned(),
+                ..Description::default()
             })
         );
         assert_eq!(describe(&own, "other").expect("read"), None);

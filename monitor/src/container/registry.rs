@@ -1,87 +1,48 @@
-//! The cgroups of the watched hierarchy and the containers they belong to, with what decides how a process
-//! came into one.
+//! The containers of the node, recognised by their cgroups, and what decides how a process came into one.
 //!
 //! Filled once from the hierarchy's directory tree, then kept by the kernel side's records.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    collections::{HashMap, VecDeque},
+    io,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::SystemTime,
 };
 
-use watchkeeper_ebpf::cgroup::{CONTAINER, CgroupState, IGNORED};
+use watchkeeper_ebpf::cgroup::{CgroupState, IGNORED};
 
 use super::{
+    cgroups::{self, Cgroups},
+    listing::Listing,
     membership::{Membership, Origin},
     model::Container,
     shape,
 };
 use crate::process::execution::{Process, ProcessKey};
 
-/// Most cgroups that are kept; more are found again through their container's slot.
-const MAX_CGROUPS: usize = 65_536;
 /// Most containers that have ended and are still listed.
 const MAX_ENDED: usize = 1_024;
-/// How long a removed cgroup stays known, in nanoseconds: records of its last processes are on the way.
-const TOMBSTONE_NS: u64 = 60_000_000_000;
 /// Least time between two scans for an unknown cgroup, in nanoseconds.
 const RESCAN_NS: u64 = 1_000_000_000;
-/// Deepest directory that a scan enters.
-const MAX_DEPTH: usize = 32;
 
-/// The containers, for whoever lists them.
-#[derive(Debug, Default)]
-pub struct Listing(RwLock<BTreeMap<u32, Arc<Container>>>);
-
-impl Listing {
-    /// All of them, the first seen first.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Container>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
-    }
-
-    fn add(&self, container: &Arc<Container>) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(container.slot, Arc::clone(container));
-    }
-
-    fn remove(&self, slot: u32) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&slot);
-    }
-}
-
-/// What is kept of a cgroup.
-#[derive(Clone, Debug)]
-struct Known {
-    path: Arc<str>,
-    container: Option<Arc<Container>>,
-    /// When it was removed.
-    removed_ns: Option<u64>,
-}
-
-/// What is kept of a container for deciding on origins.
+/// A container, and what is kept of it for deciding on origins.
 #[derive(Debug)]
-struct Progress {
+struct Known {
     container: Arc<Container>,
-    /// Its first process, once it has run its program.
-    init: Option<ProcessKey>,
-    /// That one is the first process of its pid namespace.
-    certain: bool,
-    /// Mount namespace of its first process, where it is not the host's.
-    mnt_ns: Option<u32>,
+    /// Its first process, once that has run its program.
+    init: Option<FirstProgram>,
+}
+
+/// What is told of the process that runs the first program of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstProgram {
+    /// The process.
+    pub key: ProcessKey,
+    /// Its mount namespace, where that is not the host's.
+    pub mnt_ns: Option<u32>,
+    /// It is the first process of a pid namespace of its own.
+    pub first_in_pid_ns: bool,
 }
 
 /// Where a process runs.
@@ -101,11 +62,14 @@ pub type StateChange = (u64, CgroupState);
 /// See the module.
 #[derive(Debug)]
 pub struct Registry {
-    cgroups: HashMap<u64, Known>,
-    progress: HashMap<u32, Progress>,
+    cgroups: Cgroups,
+    containers: HashMap<u32, Known>,
+    /// Slots of the living, by the path and by the id of their own cgroup.
+    by_path: HashMap<String, u32>,
+    by_cgroup: HashMap<u64, u32>,
     by_mnt_ns: HashMap<u32, u32>,
+    /// Slots of those that have ended, the earliest first.
     ended: VecDeque<u32>,
-    removed: VecDeque<(u64, u64)>,
     next_slot: u32,
     /// Cgroups whose subtree the operator wants left out, by path.
     ignored: Vec<String>,
@@ -127,11 +91,12 @@ impl Registry {
     #[must_use]
     pub fn new(ignored: Vec<String>) -> Self {
         Self {
-            cgroups: HashMap::new(),
-            progress: HashMap::new(),
+            cgroups: Cgroups::default(),
+            containers: HashMap::new(),
+            by_path: HashMap::new(),
+            by_cgroup: HashMap::new(),
             by_mnt_ns: HashMap::new(),
             ended: VecDeque::new(),
-            removed: VecDeque::new(),
             next_slot: 1,
             ignored,
             last_scan_ns: 0,
@@ -148,14 +113,14 @@ impl Registry {
     /// Reads the directory tree of the hierarchy; returns what is new.
     ///
     /// # Errors
-    /// When the root can't be read. A directory that disappears meanwhile is left out.
+    /// When the root can't be read.
     pub fn scan(&mut self, mount: &Path, now_ns: u64) -> io::Result<Vec<Announced>> {
         self.last_scan_ns = now_ns;
-        let mut announced = Vec::new();
-        let root = fs::metadata(mount)?.ino();
-        announced.push(self.created(root, "/"));
-        self.scan_below(mount, "", 0, &mut announced);
-        Ok(announced)
+        let found = cgroups::walk(mount)?;
+        Ok(found
+            .iter()
+            .map(|(id, path)| self.created(*id, path))
+            .collect())
     }
 
     /// Looks for a cgroup that no record announced; does nothing when the last scan was just now.
@@ -166,87 +131,58 @@ impl Registry {
         self.scan(mount, now_ns).unwrap_or_default()
     }
 
-    fn scan_below(
-        &mut self,
-        directory: &Path,
-        path: &str,
-        depth: usize,
-        announced: &mut Vec<Announced>,
-    ) {
-        if depth >= MAX_DEPTH {
-            return;
-        }
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if !metadata.is_dir() {
-                continue;
-            }
-            let path = format!("{path}/{}", entry.file_name().to_string_lossy());
-            announced.push(self.created(metadata.ino(), &path));
-            self.scan_below(&entry.path(), &path, depth + 1, announced);
-        }
-    }
-
     /// Notes a cgroup; does nothing for one that is known.
     pub fn created(&mut self, id: u64, path: &str) -> Announced {
-        if let Some(known) = self.cgroups.get(&id)
-            && &*known.path == path
-        {
-            return Announced::default();
-        }
         let mut announced = Announced::default();
+        if self
+            .cgroups
+            .get(id)
+            .is_some_and(|known| &*known.path == path)
+        {
+            return announced;
+        }
         let container = shape::recognise(path).map(|shape| {
             let own = &path[..shape.length];
-            if let Some(container) = self.container_at(own) {
-                return container;
+            let living = self
+                .by_path
+                .get(own)
+                .and_then(|slot| self.containers.get(slot));
+            if let Some(known) = living {
+                return Arc::clone(&known.container);
             }
             let container = Arc::new(Container::new(shape, own.to_owned(), id, self.next_slot));
             self.next_slot += 1;
-            self.progress.insert(
-                container.slot,
-                Progress {
-                    container: Arc::clone(&container),
-                    init: None,
-                    certain: false,
-                    mnt_ns: None,
-                },
-            );
-            self.listing.add(&container);
+            self.add(&container);
             announced.container = Some(Arc::clone(&container));
             container
         });
-        let flags = match &container {
-            Some(_) => CONTAINER,
-            None if self.is_ignored(path) => IGNORED,
-            None => 0,
+        let state = match &container {
+            Some(container) => Some(CgroupState {
+                container_slot: container.slot,
+                flags: 0,
+            }),
+            None => self.is_ignored(path).then_some(CgroupState {
+                container_slot: 0,
+                flags: IGNORED,
+            }),
         };
-        if flags != 0 {
-            announced.state = Some((
-                id,
-                CgroupState {
-                    container_slot: container.as_ref().map_or(0, |container| container.slot),
-                    flags,
-                },
-            ));
-        }
-        while self.cgroups.len() >= MAX_CGROUPS
-            && let Some((_, gone)) = self.removed.pop_front()
-        {
-            self.cgroups.remove(&gone);
-        }
-        if self.cgroups.len() < MAX_CGROUPS {
-            self.cgroups.insert(
-                id,
-                Known {
-                    path: path.into(),
-                    container,
-                    removed_ns: None,
-                },
-            );
-        }
+        announced.state = state.map(|state| (id, state));
+        self.cgroups.insert(id, path, container);
         announced
+    }
+
+    fn add(&mut self, container: &Arc<Container>) {
+        let slot = container.slot;
+        self.by_path.insert(container.cgroup_path.clone(), slot);
+        self.by_cgroup.insert(container.cgroup_id, slot);
+        self.listing.add(container);
+        self.containers.insert(
+            slot,
+            Known {
+                container: Arc::clone(container),
+                init: None,
+            },
+        );
     }
 
     fn is_ignored(&self, path: &str) -> bool {
@@ -256,120 +192,78 @@ impl Registry {
         })
     }
 
-    /// The living container whose own cgroup is at a path.
-    fn container_at(&self, path: &str) -> Option<Arc<Container>> {
-        self.progress
-            .values()
-            .map(|progress| &progress.container)
-            .find(|container| container.cgroup_path == path && container.details().ended.is_none())
-            .cloned()
-    }
-
     /// Notes that a cgroup is gone; returns the container that ended with it.
     pub fn removed(&mut self, id: u64, now_ns: u64) -> Option<Arc<Container>> {
-        let container = match self.cgroups.get_mut(&id) {
-            Some(known) => {
-                known.removed_ns = Some(now_ns);
-                self.removed.push_back((now_ns, id));
-                known.container.clone()?
-            }
-            // There was no room for the cgroup; the container is known all the same.
-            None => {
-                let mut containers = self.progress.values().map(|progress| &progress.container);
-                containers.find(|found| found.cgroup_id == id)?.clone()
-            }
-        };
-        if container.cgroup_id != id || container.details().ended.is_some() {
-            return None;
-        }
-        container.learn(|details| details.ended = Some(SystemTime::now()));
-        self.ended.push_back(container.slot);
-        if self.ended.len() > MAX_ENDED
-            && let Some(slot) = self.ended.pop_front()
-        {
-            self.forget(slot);
-        }
-        Some(container)
-    }
-
-    fn forget(&mut self, slot: u32) {
-        self.listing.remove(slot);
-        if let Some(progress) = self.progress.remove(&slot)
-            && let Some(mnt_ns) = progress.mnt_ns
+        self.cgroups.removed(id, now_ns);
+        let slot = self.by_cgroup.remove(&id)?;
+        let known = self.containers.get(&slot)?;
+        let container = Arc::clone(&known.container);
+        self.by_path.remove(&container.cgroup_path);
+        if let Some(mnt_ns) = known.init.and_then(|init| init.mnt_ns)
             && self.by_mnt_ns.get(&mnt_ns) == Some(&slot)
         {
             self.by_mnt_ns.remove(&mnt_ns);
         }
+        container.learn(|details| details.ended = Some(SystemTime::now()));
+        self.ended.push_back(slot);
+        if self.ended.len() > MAX_ENDED
+            && let Some(earliest) = self.ended.pop_front()
+        {
+            self.containers.remove(&earliest);
+            self.listing.remove(earliest);
+        }
+        Some(container)
     }
 
     /// Lets go of cgroups that were removed some time ago.
     pub fn sweep(&mut self, now_ns: u64) {
-        while let Some((removed, id)) = self.removed.front().copied() {
-            if removed.saturating_add(TOMBSTONE_NS) > now_ns {
-                break;
-            }
-            self.removed.pop_front();
-            if self
-                .cgroups
-                .get(&id)
-                .is_some_and(|known| known.removed_ns == Some(removed))
-            {
-                self.cgroups.remove(&id);
-            }
-        }
+        self.cgroups.sweep(now_ns);
     }
 
     /// Where a process of this cgroup runs. The slot is what the kernel's map had for it, and serves where the
     /// record that announced the cgroup was lost.
     #[must_use]
     pub fn place(&self, cgroup_id: u64, slot: u32) -> Place {
-        if let Some(known) = self.cgroups.get(&cgroup_id) {
-            return match &known.container {
-                Some(container) => Place::Container(Arc::clone(container), Arc::clone(&known.path)),
-                None => Place::Host(Arc::clone(&known.path)),
+        if let Some(cgroup) = self.cgroups.get(cgroup_id) {
+            let path = Arc::clone(&cgroup.path);
+            return match &cgroup.container {
+                Some(container) => Place::Container(Arc::clone(container), path),
+                None => Place::Host(path),
             };
         }
-        match self.progress.get(&slot) {
-            Some(progress) => Place::Container(
-                Arc::clone(&progress.container),
-                progress.container.cgroup_path.as_str().into(),
-            ),
+        match self.containers.get(&slot) {
+            Some(Known { container, .. }) => {
+                Place::Container(Arc::clone(container), container.cgroup_path.as_str().into())
+            }
             None => Place::Unknown,
         }
     }
 
-    /// Every known cgroup's path, and where its processes run.
-    pub fn places(&self) -> impl Iterator<Item = (Arc<str>, Place)> + '_ {
+    /// Every known cgroup's path, and the container that processes there are in.
+    pub fn paths(&self) -> impl Iterator<Item = (Arc<str>, Option<Arc<Container>>)> + '_ {
         self.cgroups
             .iter()
-            .map(|(id, known)| (Arc::clone(&known.path), self.place(*id, 0)))
+            .map(|cgroup| (Arc::clone(&cgroup.path), cgroup.container.clone()))
     }
 
     /// Path of a cgroup; `None` when it is not known.
     #[must_use]
     pub fn path(&self, cgroup_id: u64) -> Option<Arc<str>> {
-        self.cgroups
-            .get(&cgroup_id)
-            .map(|known| Arc::clone(&known.path))
+        Some(Arc::clone(&self.cgroups.get(cgroup_id)?.path))
     }
 
-    /// The container that a mount namespace is the own one of.
+    /// The living container that a mount namespace is the own one of.
     #[must_use]
     pub fn of_mount_namespace(&self, mnt_ns: u32) -> Option<Arc<Container>> {
         let slot = self.by_mnt_ns.get(&mnt_ns)?;
-        let container = &self.progress.get(slot)?.container;
-        container
-            .details()
-            .ended
-            .is_none()
-            .then(|| Arc::clone(container))
+        Some(Arc::clone(&self.containers.get(slot)?.container))
     }
 
     /// A process enters a container: what it is from then on. Until the container's first program runs, whoever enters
     /// is the runtime setting it up; after that it is `later`: injected, or unknown where nothing tells that it comes
     /// from outside. `by` is who put it there.
     pub fn enter(
-        &mut self,
+        &self,
         container: &Arc<Container>,
         later: Origin,
         by: Option<Arc<Process>>,
@@ -386,52 +280,57 @@ impl Registry {
         }
     }
 
-    /// A member of a container runs a program: the first one to do so in the container's own tree and in a mount
-    /// namespace of its own is the entry point. A runtime that is setting the container up may run itself again in
-    /// its cgroup (runc does, from a sealed copy), but then still in the host's mount namespace. `mnt_ns` is the
-    /// mount namespace, 0 when that is the host's or the runtime's. A hook of the runtime may run before the entry
-    /// point does, so a process that is the first of its pid namespace takes the place of one that is not.
+    /// A member of a container runs a program in a mount namespace that is neither the host's nor that of the runtime:
+    /// the first one to do so in the container's own tree is the entry point. (A runtime that is setting the container
+    /// up may run itself again in its cgroup; runc does, from a sealed copy.) A hook of the runtime may have run
+    /// before: the first process of a pid namespace takes the place of one that is not and has ended, which
+    /// `is_alive` tells.
     pub fn ran(
         &mut self,
         membership: Membership,
-        key: ProcessKey,
-        mnt_ns: u32,
-        first_in_pid_ns: bool,
+        program: FirstProgram,
+        is_alive: impl Fn(ProcessKey) -> bool,
     ) -> Membership {
-        if membership.origin != Origin::Descendant || mnt_ns == 0 {
+        if membership.origin != Origin::Descendant || program.mnt_ns.is_none() {
             return membership;
         }
-        let Some(progress) = self.progress.get_mut(&membership.container.slot) else {
-            return membership;
+        let before = self
+            .containers
+            .get(&membership.container.slot)
+            .map(|known| known.init);
+        let is_first = match before {
+            None => false,
+            Some(None) => true,
+            Some(Some(before)) => {
+                program.first_in_pid_ns && !before.first_in_pid_ns && !is_alive(before.key)
+            }
         };
-        if progress.init.is_some() && (progress.certain || !first_in_pid_ns) {
+        if !is_first {
             return membership;
         }
-        progress.certain = first_in_pid_ns;
-        self.becomes_init(&membership.container, key, mnt_ns);
+        self.begins_with(&membership.container, program);
         Membership {
             origin: Origin::Entrypoint,
             ..membership
         }
     }
 
-    /// Notes the first process of a container.
-    pub fn becomes_init(&mut self, container: &Arc<Container>, key: ProcessKey, mnt_ns: u32) {
-        let Some(progress) = self.progress.get_mut(&container.slot) else {
+    /// Notes the first program of a container.
+    pub fn begins_with(&mut self, container: &Container, program: FirstProgram) {
+        let Some(known) = self.containers.get_mut(&container.slot) else {
             return;
         };
-        progress.init = Some(key);
-        if mnt_ns != 0 {
-            progress.mnt_ns = Some(mnt_ns);
+        known.init = Some(program);
+        if let Some(mnt_ns) = program.mnt_ns {
             self.by_mnt_ns.insert(mnt_ns, container.slot);
         }
-        container.learn(|details| details.init_pid = key.pid);
+        container.learn(|details| details.init_pid = program.key.pid);
     }
 
     /// The first process of a container.
     #[must_use]
     pub fn init(&self, container: &Container) -> Option<ProcessKey> {
-        self.progress.get(&container.slot)?.init
+        Some(self.containers.get(&container.slot)?.init?.key)
     }
 }
 
@@ -452,6 +351,19 @@ mod tests {
         }
     }
 
+    /// Process `pid`, in the container's mount namespace.
+    fn program(pid: u32, first_in_pid_ns: bool) -> FirstProgram {
+        FirstProgram {
+            key: key(pid),
+            mnt_ns: Some(4_026),
+            first_in_pid_ns,
+        }
+    }
+
+    fn all_live(_: ProcessKey) -> bool {
+        true
+    }
+
     #[test]
     fn a_container_is_announced_once_with_the_state_for_the_kernel() {
         let mut registry = Registry::new(Vec::new());
@@ -464,7 +376,7 @@ mod tests {
                 10,
                 CgroupState {
                     container_slot: container.slot,
-                    flags: CONTAINER
+                    flags: 0
                 }
             ))
         );
@@ -499,15 +411,15 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_container_is_known_for_its_last_records() {
+    fn a_removed_container_is_listed_as_ended() {
         let mut registry = Registry::new(Vec::new());
         registry.created(10, &path());
-        assert!(registry.removed(10, 5).is_some());
-        registry.sweep(5 + TOMBSTONE_NS / 2);
-        assert!(matches!(registry.place(10, 0), Place::Container(..)));
-        registry.sweep(6 + TOMBSTONE_NS);
+        let ended = registry.removed(10, 5).expect("it ended");
+        assert!(ended.details().ended.is_some());
+        assert!(registry.removed(10, 6).is_none(), "once");
+        registry.sweep(u64::MAX);
         assert!(matches!(registry.place(10, 0), Place::Unknown));
-        assert_eq!(registry.listing().all().len(), 1, "still listed, as ended");
+        assert_eq!(registry.listing().all().len(), 1);
     }
 
     #[test]
@@ -529,8 +441,9 @@ mod tests {
         }
         registry.sweep(u64::MAX);
         assert_eq!(registry.listing().all().len(), MAX_ENDED);
-        assert_eq!(registry.progress.len(), MAX_ENDED);
-        assert!(registry.cgroups.is_empty());
+        assert_eq!(registry.containers.len(), MAX_ENDED);
+        assert_eq!(registry.paths().count(), 0);
+        assert!(registry.by_path.is_empty() && registry.by_cgroup.is_empty());
     }
 
     #[test]
@@ -539,7 +452,14 @@ mod tests {
         let container = registry.created(10, &path()).container.expect("new");
         // The runtime enters, runs itself again, and its child runs the first program.
         let runtime = registry.enter(&container, Origin::Injected, None);
-        let again = registry.ran(runtime.clone(), key(6), 0, false);
+        let again = registry.ran(
+            runtime.clone(),
+            FirstProgram {
+                mnt_ns: None,
+                ..program(6, false)
+            },
+            all_live,
+        );
         assert_eq!(again.origin, Origin::Descendant, "still the runtime");
         let second = registry.enter(&container, Origin::Injected, None);
         assert_eq!(
@@ -547,14 +467,16 @@ mod tests {
             Origin::Descendant,
             "nothing runs in there yet"
         );
-        let init = registry.ran(runtime.of_child(), key(7), 4_026, true);
+        let init = registry.ran(runtime.of_child(), program(7, true), all_live);
         assert_eq!(init.origin, Origin::Entrypoint);
         assert_eq!(registry.init(&container), Some(key(7)));
-        let child = registry.ran(init.of_child(), key(8), 4_026, false);
+        let child = registry.ran(init.of_child(), program(8, false), all_live);
         assert_eq!(child.origin, Origin::Descendant);
         let exec = registry.enter(&container, Origin::Injected, None);
         assert_eq!(
-            registry.ran(exec.of_child(), key(9), 4_026, false).origin,
+            registry
+                .ran(exec.of_child(), program(9, false), all_live)
+                .origin,
             Origin::Injected
         );
         assert_eq!(
@@ -564,26 +486,26 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_runs_before_the_entry_point_gives_way_to_it() {
+    fn a_hook_that_ran_before_gives_way_to_the_entry_point() {
         let mut registry = Registry::new(Vec::new());
         let container = registry.created(10, &path()).container.expect("new");
         let runtime = registry.enter(&container, Origin::Injected, None);
-        registry.ran(runtime.of_child(), key(7), 4_026, false);
-        let init = registry.ran(runtime.of_child(), key(8), 4_026, true);
+        registry.ran(runtime.of_child(), program(7, false), all_live);
+        let init = registry.ran(runtime.of_child(), program(8, true), |_| false);
         assert_eq!(init.origin, Origin::Entrypoint);
         assert_eq!(registry.init(&container), Some(key(8)));
     }
 
+    /// A container that shares the pod's pid namespace, in which something makes a pid namespace of its own.
     #[test]
-    fn removed_cgroups_make_room_for_new_ones() {
+    fn a_living_entry_point_keeps_its_place() {
         let mut registry = Registry::new(Vec::new());
-        for id in 0..MAX_CGROUPS as u64 {
-            registry.created(id, &format!("/user.slice/{id}"));
-            registry.removed(id, id);
-        }
-        let id = MAX_CGROUPS as u64;
-        registry.created(id, &path());
-        assert!(matches!(registry.place(id, 0), Place::Container(..)));
+        let container = registry.created(10, &path()).container.expect("new");
+        let runtime = registry.enter(&container, Origin::Injected, None);
+        registry.ran(runtime.of_child(), program(7, false), all_live);
+        let sandbox = registry.ran(runtime.of_child(), program(8, true), all_live);
+        assert_eq!(sandbox.origin, Origin::Descendant);
+        assert_eq!(registry.init(&container), Some(key(7)));
     }
 
     #[test]
@@ -597,6 +519,7 @@ mod tests {
         );
         assert_eq!(flags(registry.created(3, "/system.slice/backup2")), 0);
         let inside = format!("/system.slice/backup/docker-{ID}.scope");
-        assert_eq!(flags(registry.created(4, &inside)), CONTAINER);
+        assert_eq!(flags(registry.created(4, &inside)), 0);
+        assert!(matches!(registry.place(4, 0), Place::Container(..)));
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     container::{
         membership::{Membership, Origin},
         model::Container,
-        registry::Place,
+        registry::{FirstProgram, Place},
     },
     process::execution::{Process, ProcessKey, Source},
 };
@@ -45,7 +45,7 @@ impl Engine {
 
     /// What a process is, given what it descends from and where it runs.
     pub(super) fn membership_of_child(
-        &mut self,
+        &self,
         kin: &Kin,
         place: &Place,
         by: Option<Arc<Process>>,
@@ -70,7 +70,7 @@ impl Engine {
     /// What a process is when it runs a program: its cgroup may have changed unseen, or its mount namespace may by
     /// now be a container's.
     pub(super) fn membership_on_exec(
-        &mut self,
+        &self,
         own: Option<Membership>,
         place: &Place,
         process: &Process,
@@ -83,8 +83,7 @@ impl Engine {
                 Some(self.registry.enter(container, Origin::Injected, None))
             }
             (own, Place::Host(_) | Place::Unknown) => {
-                let mnt_ns = container_mnt_ns(process);
-                let container = self.registry.of_mount_namespace(mnt_ns)?;
+                let container = self.registry.of_mount_namespace(own_mnt_ns(process)?)?;
                 // It entered before, or has only left the container's cgroup.
                 if let Some(own) = own
                     && own.container.slot == container.slot
@@ -112,7 +111,7 @@ impl Engine {
 
     /// Who is behind what a process runs now: itself with the program it ran before, or where it was only forked to
     /// run this one, its parent.
-    pub(super) fn before(&self, process: &Process) -> Option<Arc<Process>> {
+    fn before(&self, process: &Process) -> Option<Arc<Process>> {
         match self.process_at(process.key) {
             Some(before) if before.source != Source::Fork => Some(before),
             _ => self.process_at(process.parent?),
@@ -120,11 +119,19 @@ impl Engine {
     }
 }
 
-/// The mount namespace of a process, 0 when that is the host's.
-pub(super) fn container_mnt_ns(process: &Process) -> u32 {
-    if process.program.host_namespaces & flag::HOST_MNT_NS == 0 {
-        process.program.namespaces.mnt
-    } else {
-        0
+/// The mount namespace of a process; `None` when that is the host's.
+pub(super) fn own_mnt_ns(process: &Process) -> Option<u32> {
+    let program = &process.program;
+    (program.host_namespaces & flag::HOST_MNT_NS == 0).then_some(program.namespaces.mnt)
+}
+
+/// What a process that may be a container's first one runs.
+pub(super) fn first_program(process: &Process) -> FirstProgram {
+    let program = &process.program;
+    FirstProgram {
+        key: process.key,
+        mnt_ns: own_mnt_ns(process),
+        first_in_pid_ns: program.namespaces.pid_inside == 1
+            && program.host_namespaces & flag::HOST_PID_NS == 0,
     }
 }

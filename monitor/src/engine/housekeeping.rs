@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// After records were lost, looks for processes whose end was among them: some each second.
-    pub(super) fn verify_some(&mut self, now_ns: u64) {
+    fn verify_some(&mut self, now_ns: u64) {
         let rest = self.unverified.len().saturating_sub(VERIFIED_AT_A_TIME);
         for key in self.unverified.split_off(rest) {
             if procfs::start_ticks(key.pid) != Some(key.start_ticks) {
@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn report_losses(&mut self) {
+    fn report_losses(&mut self) {
         let mut losses = Vec::new();
         let counters: Vec<(LossKey, u64)> = self
             .maps

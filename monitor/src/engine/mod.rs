@@ -21,11 +21,12 @@ use aya::maps::{HashMap as KernelMap, MapData, PerCpuHashMap};
 use tokio::sync::mpsc;
 use watchkeeper_ebpf::{
     cgroup::CgroupState,
+    decode::{Record, decode},
     loss::LossKey,
-    record::{self, Header, Record, flag},
+    record::{self, Header, flag},
 };
 
-use descent::{Kin, container_mnt_ns};
+use descent::{Kin, first_program};
 
 use crate::{
     container::{
@@ -176,7 +177,7 @@ impl Engine {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        match record::decode(bytes) {
+        match decode(bytes) {
             Ok((header, record)) => self.process(&header, &record),
             Err(error) => {
                 let before = self.figures.malformed.fetch_add(1, Ordering::Relaxed);
@@ -296,14 +297,19 @@ impl Engine {
         };
         let membership = self.membership_on_exec(own, &place, &process);
         let membership = membership.map(|membership| {
-            let mnt_ns = match &membership.entered_by {
-                // Still where whoever put it there is: the runtime, before it sets the container up.
-                Some(by) if by.program.namespaces.mnt == process.program.namespaces.mnt => 0,
-                _ => container_mnt_ns(&process),
-            };
-            let first_in_pid_ns = process.program.namespaces.pid_inside == 1
-                && process.program.host_namespaces & flag::HOST_PID_NS == 0;
-            self.registry.ran(membership, key, mnt_ns, first_in_pid_ns)
+            let mut program = first_program(&process);
+            // Still where whoever put it there is: the runtime, before it sets the container up.
+            if let Some(by) = &membership.entered_by
+                && by.program.namespaces.mnt == process.program.namespaces.mnt
+            {
+                program.mnt_ns = None;
+            }
+            let processes = &self.processes;
+            self.registry.ran(membership, program, |key| {
+                processes
+                    .get(key)
+                    .is_some_and(|entry| entry.exited_ns.is_none())
+            })
         });
         let first_of = membership
             .as_ref()
@@ -315,7 +321,7 @@ impl Engine {
         if let Some(container) = first_of {
             self.ask_podman(&container, &process);
         }
-        self.emit_of(header, Some(process), membership, Detail::Exec);
+        self.emit_of(header, Some(process), membership, place, Detail::Exec);
     }
 
     fn attach(&mut self, header: &Header, attach: &record::CgroupAttach) {
@@ -374,7 +380,8 @@ impl Engine {
         let entry = self.processes.get(key);
         let membership = entry.and_then(|entry| entry.attachment.clone());
         let process = entry.map(|entry| Arc::clone(&entry.process));
-        self.emit_of(header, process, membership, detail);
+        let place = self.place(header.cgroup_id, header.container_slot);
+        self.emit_of(header, process, membership, place, detail);
     }
 
     /// Makes an event, and passes it on.
@@ -383,6 +390,7 @@ impl Engine {
         header: &Header,
         process: Option<Arc<Process>>,
         membership: Option<Membership>,
+        mut place: Place,
         detail: Detail,
     ) {
         let ancestors = process.as_ref().map_or_else(Vec::new, |process| {
@@ -395,7 +403,6 @@ impl Engine {
                 })
                 .collect()
         });
-        let mut place = self.place(header.cgroup_id, header.container_slot);
         // A process in a container's namespaces acts in the container, whatever its cgroup.
         if let (Some(membership), Place::Host(path)) = (&membership, &place) {
             place = Place::Container(Arc::clone(&membership.container), Arc::clone(path));

@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, io, sync::Arc};
 
-use super::{Engine, descent::container_mnt_ns};
+use super::{
+    Engine,
+    descent::{first_program, own_mnt_ns},
+};
 use crate::{
     container::{
         membership::{Membership, Origin},
-        registry::Place,
+        model::Container,
     },
     process::{execution::Process, procfs},
 };
@@ -16,15 +19,13 @@ impl Engine {
     pub(super) fn seed(&mut self) -> io::Result<()> {
         let mut found = procfs::scan(self.host)?;
         found.sort_by_key(|found| (found.process.key.start_ticks, found.process.key.pid));
-        let places: HashMap<Arc<str>, Place> = self.registry.places().collect();
+        let containers: HashMap<Arc<str>, Option<Arc<Container>>> = self.registry.paths().collect();
         for procfs::Found { process, cgroups } in found {
-            let place = self
+            let container = self
                 .hierarchy
                 .path_in(&cgroups)
-                .and_then(|path| places.get(path))
-                .cloned()
-                .unwrap_or(Place::Unknown);
-            let membership = self.seeded_membership(&process, &place);
+                .and_then(|path| containers.get(path)?.as_ref());
+            let membership = self.seeded_membership(&process, container);
             let init_of = membership
                 .as_ref()
                 .filter(|membership| membership.origin == Origin::Entrypoint)
@@ -33,20 +34,22 @@ impl Engine {
             self.processes.put(Arc::clone(&process), membership);
             if let Some(container) = init_of {
                 self.registry
-                    .becomes_init(&container, process.key, container_mnt_ns(&process));
+                    .begins_with(&container, first_program(&process));
                 self.ask_podman(&container, &process);
             }
         }
         Ok(())
     }
 
-    /// What a process found in a container is: the first process of a pid namespace of its own, or else the earliest,
-    /// is the entry point; children of members are what procfs still tells.
-    pub(super) fn seeded_membership(&self, process: &Process, place: &Place) -> Option<Membership> {
-        let Place::Container(container, _) = place else {
-            let container = self
-                .registry
-                .of_mount_namespace(container_mnt_ns(process))?;
+    /// What a process that was found is. The earliest of a container is its entry point; of the others procfs tells only
+    /// whose child they are.
+    fn seeded_membership(
+        &self,
+        process: &Process,
+        container: Option<&Arc<Container>>,
+    ) -> Option<Membership> {
+        let Some(container) = container else {
+            let container = self.registry.of_mount_namespace(own_mnt_ns(process)?)?;
             return Some(Membership {
                 container,
                 origin: Origin::NamespaceEntry,

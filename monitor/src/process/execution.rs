@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
-use watchkeeper_ebpf::record::{
-    Credentials, Descriptor, ExecRecord, File, Header, Namespaces, ProcessId, exec_flag, flag,
+use watchkeeper_ebpf::{
+    decode::ExecRecord,
+    record::{Credentials, Descriptor, File, Header, Namespaces, ProcessId, exec_flag, flag},
 };
 
 use super::clock;

@@ -260,6 +260,7 @@ impl Context {
 #[must_use]
 pub fn container(container: &Container) -> v1::Container {
     let details = container.details();
+    let description = &details.description;
     let (metadata, metadata_reason) = match &details.metadata {
         Metadata::Pending => (v1::Metadata::Pending, String::new()),
         Metadata::Complete => (v1::Metadata::Complete, String::new()),
@@ -283,17 +284,17 @@ pub fn container(container: &Container) -> v1::Container {
         ended: details.ended.map(timestamp),
         metadata: metadata.into(),
         metadata_reason,
-        name: details.name.clone(),
-        image: details.image.clone(),
-        image_digest: details.image_digest.clone(),
-        labels: details.labels.clone().into_iter().collect(),
-        pod: details.pod.as_ref().map(|pod| v1::Pod {
+        name: description.name.clone(),
+        image: description.image.clone(),
+        image_digest: description.image_digest.clone(),
+        labels: description.labels.clone().into_iter().collect(),
+        pod: description.pod.as_ref().map(|pod| v1::Pod {
             uid: pod.uid.clone(),
             name: pod.name.clone(),
             namespace: pod.namespace.clone(),
             labels: pod.labels.clone().into_iter().collect(),
         }),
-        sandbox: details.sandbox,
+        sandbox: description.sandbox,
     }
 }
 

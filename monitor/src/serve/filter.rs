@@ -80,8 +80,9 @@ impl Wanted {
             return true;
         }
         let details = container.details();
+        let description = &details.description;
         let pod_matches = |matches: &dyn Fn(&str, &str) -> bool| {
-            details
+            description
                 .pod
                 .as_ref()
                 .is_some_and(|pod| matches(&pod.namespace, &pod.name))
@@ -94,7 +95,8 @@ impl Wanted {
             || pod_matches(&|namespace, _| namespaces.iter().any(|wanted| wanted == namespace));
         let in_containers = containers.is_empty()
             || containers.iter().any(|wanted| {
-                !wanted.is_empty() && (container.id.starts_with(wanted) || details.name == *wanted)
+                !wanted.is_empty()
+                    && (container.id.starts_with(wanted) || description.name == *wanted)
             });
         in_pods && in_namespaces && in_containers
     }
@@ -156,8 +158,8 @@ mod tests {
         let shape = shape::recognise(&path).expect("a container's");
         let container = Container::new(shape, path, 5, 1);
         container.learn(|details| {
-            details.name = "web".to_owned();
-            details.pod = Some(Pod {
+            details.description.name = "web".to_owned();
+            details.description.pod = Some(Pod {
                 name: "shop-1".to_owned(),
                 namespace: "shop".to_owned(),
                 ..Pod::default()

@@ -7,7 +7,7 @@ use std::{
 
 use super::convert::Context;
 use crate::{
-    container::{metadata::Connection, registry::Listing},
+    container::{listing::Listing, metadata::Connection},
     detect::alert::Alert,
     engine::Figures,
     event::Event,
