@@ -281,16 +281,20 @@ impl RunningEngine {
     }
 }
 
-/// The state directory, locked for this process.
+/// The state directory, locked for this process. One that was made for this run and holds nothing in the end is
+/// removed again.
 #[derive(Debug)]
 struct StateDirectory {
     path: PathBuf,
+    /// It was not there before.
+    made: bool,
     /// Holds the lock; there is no lock file that could be left behind.
     _lock: File,
 }
 
 impl StateDirectory {
     fn open(path: &Path) -> anyhow::Result<Self> {
+        let made = !path.exists();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -306,6 +310,7 @@ impl StateDirectory {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 path: path.to_path_buf(),
+                made,
                 _lock: lock,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => bail!(
@@ -315,6 +320,15 @@ impl StateDirectory {
             ),
             Err(error) => Err(io::Error::from(error))
                 .with_context(|| format!("locking the state directory {}", path.display())),
+        }
+    }
+}
+
+impl Drop for StateDirectory {
+    fn drop(&mut self) {
+        if self.made {
+            // It fails for a directory that holds something.
+            let _ = fs::remove_dir(&self.path);
         }
     }
 }
@@ -341,4 +355,35 @@ fn context(node_name: Option<String>) -> anyhow::Result<Context> {
         ),
         boot_id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_state_directory_that_was_made_and_is_empty_is_removed() {
+        let parent = tempfile::tempdir().expect("temporary directory");
+        let made = parent.path().join("made");
+        drop(StateDirectory::open(&made).expect("made"));
+        assert!(!made.exists());
+
+        let used = StateDirectory::open(&made).expect("made");
+        fs::write(made.join("file"), "").expect("written");
+        drop(used);
+        assert!(made.exists(), "it holds something");
+
+        drop(StateDirectory::open(parent.path()).expect("there"));
+        assert!(parent.path().exists(), "it was there before");
+    }
+
+    #[test]
+    fn a_state_directory_has_one_agent() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let first = StateDirectory::open(directory.path()).expect("free");
+        let error = StateDirectory::open(directory.path()).expect_err("taken");
+        assert!(error.to_string().contains("another one is running"));
+        drop(first);
+        assert!(StateDirectory::open(directory.path()).is_ok());
+    }
 }
