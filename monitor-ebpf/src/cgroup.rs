@@ -9,6 +9,9 @@ pub const MAX_CGROUPS: u32 = 32_768;
 
 /// Nothing is reported from processes of the cgroup.
 pub const IGNORED: u32 = 1 << 0;
+/// The cgroup is known to be no container's: only the classes that are chosen for the host are reported. A child does not
+/// inherit it, as it may become a container's.
+pub const HOST: u32 = 1 << 1;
 
 /// State of one cgroup; the value of the map `CGROUPS`.
 #[repr(C)]
@@ -16,6 +19,6 @@ pub const IGNORED: u32 = 1 << 0;
 pub struct CgroupState {
     /// Number the agent gave the container that this cgroup is part of, never used twice; 0 for none.
     pub container_slot: u32,
-    /// [`IGNORED`], or nothing.
+    /// [`IGNORED`], [`HOST`], or nothing.
     pub flags: u32,
 }

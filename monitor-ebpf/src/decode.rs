@@ -2,15 +2,14 @@
 //! one by one.
 
 use crate::{
-    record::{ABI, Cgroup, CgroupAttach, Exec, Exit, Fork, Header, Kind},
+    record::{
+        ABI, Call, Cgroup, CgroupAttach, CredentialJump, Denial, Exec, Exit, Fork, Header, IoUring,
+        Kind, Module, Open, Packet, Signal, Socket,
+    },
     wire::Wire,
 };
 
 /// A decoded record; the bytes are borrowed from the ring buffer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack for one call, where a box would be an allocation for every exec"
-)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// [`Kind::Fork`].
@@ -25,6 +24,24 @@ pub enum Record<'a> {
     CgroupRmdir(Cgroup, &'a [u8]),
     /// [`Kind::CgroupAttach`].
     CgroupAttach(CgroupAttach),
+    /// [`Kind::Call`].
+    Call(CallRecord<'a>),
+    /// [`Kind::Socket`], with the path of a Unix socket.
+    Socket(Socket, &'a [u8]),
+    /// [`Kind::Packet`], with the beginning of its payload.
+    Packet(Packet, &'a [u8]),
+    /// [`Kind::Open`].
+    Open(OpenRecord<'a>),
+    /// [`Kind::CredentialJump`].
+    CredentialJump(CredentialJump),
+    /// [`Kind::Signal`].
+    Signal(Signal),
+    /// [`Kind::IoUring`].
+    IoUring(IoUring),
+    /// [`Kind::Module`], with its name.
+    Module(Module, &'a [u8]),
+    /// [`Kind::Denial`].
+    Denial(DenialRecord<'a>),
 }
 
 /// A decoded exec, with its variable bytes.
@@ -40,6 +57,45 @@ pub struct ExecRecord<'a> {
     pub filename: &'a [u8],
     /// Arguments.
     pub argv: &'a [u8],
+    /// Variables of the environment, see [`Exec::loader_length`].
+    pub loader: &'a [u8],
+}
+
+/// A decoded system call, with its variable bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRecord<'a> {
+    /// The fixed part.
+    pub body: Call,
+    /// The strings among its arguments.
+    pub strings: [&'a [u8]; 3],
+    /// Path components, see [`Call::path_lengths`].
+    pub paths: [&'a [u8]; 3],
+}
+
+/// A decoded open, with its variable bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRecord<'a> {
+    /// The fixed part.
+    pub body: Open,
+    /// Path components of the file.
+    pub path: &'a [u8],
+    /// The same from the root of its filesystem.
+    pub inner: &'a [u8],
+    /// The same of another of its names.
+    pub linked: &'a [u8],
+}
+
+/// A decoded denial of SELinux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenialRecord<'a> {
+    /// The fixed part.
+    pub body: Denial,
+    /// Context of the subject.
+    pub source: &'a [u8],
+    /// Context of the object.
+    pub target: &'a [u8],
+    /// Class of the object.
+    pub class: &'a [u8],
 }
 
 /// Why bytes are not a record.
@@ -90,6 +146,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Record<'_>), DecodeError> {
                 cwd: rest.take(body.cwd_length)?,
                 filename: rest.take(body.filename_length)?,
                 argv: rest.take(body.argv_length)?,
+                loader: rest.take(body.loader_length)?,
                 body,
             })
         }
@@ -103,6 +160,53 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Record<'_>), DecodeError> {
             Record::CgroupRmdir(body, rest.take(body.path_length)?)
         }
         kind if kind == Kind::CgroupAttach as u16 => Record::CgroupAttach(rest.body()?),
+        kind if kind == Kind::Call as u16 => {
+            let body: Call = rest.body()?;
+            let [first, second, third] = body.string_lengths;
+            let [base, other_base, descriptor] = body.path_lengths;
+            Record::Call(CallRecord {
+                strings: [rest.take(first)?, rest.take(second)?, rest.take(third)?],
+                paths: [
+                    rest.take(base)?,
+                    rest.take(other_base)?,
+                    rest.take(descriptor)?,
+                ],
+                body,
+            })
+        }
+        kind if kind == Kind::Socket as u16 => {
+            let body: Socket = rest.body()?;
+            Record::Socket(body, rest.take(body.path_length)?)
+        }
+        kind if kind == Kind::Packet as u16 => {
+            let body: Packet = rest.body()?;
+            Record::Packet(body, rest.take(body.data_length)?)
+        }
+        kind if kind == Kind::Open as u16 => {
+            let body: Open = rest.body()?;
+            Record::Open(OpenRecord {
+                path: rest.take(body.path_length)?,
+                inner: rest.take(body.inner_length)?,
+                linked: rest.take(body.linked_length)?,
+                body,
+            })
+        }
+        kind if kind == Kind::CredentialJump as u16 => Record::CredentialJump(rest.body()?),
+        kind if kind == Kind::Signal as u16 => Record::Signal(rest.body()?),
+        kind if kind == Kind::IoUring as u16 => Record::IoUring(rest.body()?),
+        kind if kind == Kind::Module as u16 => {
+            let body: Module = rest.body()?;
+            Record::Module(body, rest.take(body.name_length)?)
+        }
+        kind if kind == Kind::Denial as u16 => {
+            let body: Denial = rest.body()?;
+            Record::Denial(DenialRecord {
+                source: rest.take(body.source_length)?,
+                target: rest.take(body.target_length)?,
+                class: rest.take(body.class_length)?,
+                body,
+            })
+        }
         kind => return Err(DecodeError::Kind(kind)),
     };
     rest.end()?;
@@ -196,9 +300,10 @@ mod tests {
             cwd_length: 0,
             filename_length: 4,
             argv_length: 6,
+            loader_length: 3,
             ..Exec::default()
         };
-        let bytes = [bytes_of(&body), b"sh\0bin\0/x/yab\0cd\0".to_vec()].concat();
+        let bytes = [bytes_of(&body), b"sh\0bin\0/x/yab\0cd\0L=\0".to_vec()].concat();
         (body, bytes)
     }
 
@@ -219,6 +324,7 @@ mod tests {
                 cwd: b"",
                 filename: b"/x/y",
                 argv: b"ab\0cd\0",
+                loader: b"L=\0",
             })
         );
     }
@@ -235,7 +341,94 @@ mod tests {
             path_length: 2,
             ..Cgroup::default()
         };
-        let cases: [(Kind, Vec<u8>, Record<'_>); 5] = [
+        let call = Call {
+            call: 3,
+            string_lengths: [1, 0, 2],
+            path_lengths: [0, 4, 0],
+            ..Call::default()
+        };
+        let open = Open {
+            path_length: 2,
+            linked_length: 3,
+            ..Open::default()
+        };
+        let denial = Denial {
+            source_length: 1,
+            class_length: 4,
+            ..Denial::default()
+        };
+        let socket = Socket {
+            path_length: 3,
+            ..Socket::default()
+        };
+        let packet = Packet {
+            data_length: 1,
+            ..Packet::default()
+        };
+        let module = Module {
+            name_length: 2,
+            ..Module::default()
+        };
+        let cases: [(Kind, Vec<u8>, Record<'_>); 14] = [
+            (
+                Kind::Call,
+                [bytes_of(&call), b"abb/x/\0".to_vec()].concat(),
+                Record::Call(CallRecord {
+                    body: call,
+                    strings: [b"a", b"", b"bb"],
+                    paths: [b"", b"/x/\0", b""],
+                }),
+            ),
+            (
+                Kind::Open,
+                [bytes_of(&open), b"p\0li\0".to_vec()].concat(),
+                Record::Open(OpenRecord {
+                    body: open,
+                    path: b"p\0",
+                    inner: b"",
+                    linked: b"li\0",
+                }),
+            ),
+            (
+                Kind::Denial,
+                [bytes_of(&denial), b"sfile".to_vec()].concat(),
+                Record::Denial(DenialRecord {
+                    body: denial,
+                    source: b"s",
+                    target: b"",
+                    class: b"file",
+                }),
+            ),
+            (
+                Kind::Socket,
+                [bytes_of(&socket), b"/so".to_vec()].concat(),
+                Record::Socket(socket, b"/so"),
+            ),
+            (
+                Kind::Packet,
+                [bytes_of(&packet), b"{".to_vec()].concat(),
+                Record::Packet(packet, b"{"),
+            ),
+            (
+                Kind::CredentialJump,
+                bytes_of(&CredentialJump::default()),
+                Record::CredentialJump(CredentialJump::default()),
+            ),
+            (
+                Kind::Signal,
+                bytes_of(&Signal::default()),
+                Record::Signal(Signal::default()),
+            ),
+            (
+                Kind::IoUring,
+                bytes_of(&IoUring::default()),
+                Record::IoUring(IoUring::default()),
+            ),
+            (
+                Kind::Module,
+                [bytes_of(&module), b"nf".to_vec()].concat(),
+                Record::Module(module, b"nf"),
+            ),
             (
                 Kind::Fork,
                 bytes_of(&Fork::default()),

@@ -31,8 +31,11 @@ macro_rules! setting {
 
 pub mod cgroup;
 pub mod cred;
+pub mod environment;
 pub mod file;
+pub mod name;
 pub mod path;
+pub mod sock;
 pub mod task;
 
 /// Address of a kernel object; 0 is none.

@@ -5,9 +5,13 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod budget;
+pub mod calls;
 pub mod cgroup;
 pub mod decode;
 pub mod loss;
 pub mod offsets;
 pub mod record;
+pub mod tables;
+pub mod watch;
 pub mod wire;

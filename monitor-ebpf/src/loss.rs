@@ -1,21 +1,54 @@
-//! Counters of what did not reach the agent, per CPU, in a map keyed by cgroup, class and reason.
+//! Classes of records, and counters of what did not reach the agent, per CPU, in a map keyed by cgroup, class and reason.
 
 /// Most keys with a counter of their own; what finds no room is counted for cgroup 0.
 pub const MAX_LOSS_KEYS: u32 = 8_192;
 
-/// Classes of records that are counted, and later budgeted, together.
+/// Classes of records that are wanted, budgeted and counted together.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// fork, exec, exit.
     Process = 1,
     /// cgroup created, removed, entered.
     Cgroup = 2,
+    /// Sockets, connections, first bytes of flows.
+    Network = 3,
+    /// DNS messages.
+    Dns = 4,
+    /// Files opened and changed.
+    File = 5,
+    /// Mounts and namespaces.
+    Namespace = 6,
+    /// Credentials.
+    Credential = 7,
+    /// Reaching into other processes, and hiding.
+    Tampering = 8,
+    /// The kernel's own surface: modules, bpf, keys, io_uring.
+    Kernel = 9,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 2] = [Self::Process, Self::Cgroup];
+    pub const ALL: [Self; 9] = [
+        Self::Process,
+        Self::Cgroup,
+        Self::Network,
+        Self::Dns,
+        Self::File,
+        Self::Namespace,
+        Self::Credential,
+        Self::Tampering,
+        Self::Kernel,
+    ];
+
+    /// Places of an array that is indexed by class: a power of two.
+    pub const PLACES: usize = 16;
+
+    /// Its bit in a set of classes.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 /// Why a record was lost.
@@ -26,11 +59,20 @@ pub enum Reason {
     RingFull = 1,
     /// All scratch buffers of the CPU were taken: programs interrupted each other more often than foreseen.
     NoScratch = 2,
+    /// The container, or the host's cgroup, had used up its budget for the class.
+    OverBudget = 3,
+    /// A table of the kernel side had no room for what a later record needs.
+    TableFull = 4,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::RingFull, Self::NoScratch];
+    pub const ALL: [Self; 4] = [
+        Self::RingFull,
+        Self::NoScratch,
+        Self::OverBudget,
+        Self::TableFull,
+    ];
 }
 
 /// Key of the map `LOSSES`; its value is a `u64` count per CPU.

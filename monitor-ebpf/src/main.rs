@@ -1,4 +1,4 @@
-//! The eBPF programs. Each sensor is one program on one tracepoint, and loads or fails alone.
+//! The eBPF programs. Each sensor loads or fails alone; some share a program.
 //!
 //! Every path through a program is: whose cgroup is it, is that cgroup ignored, collect into a scratch
 //! buffer, submit. What could not be submitted is counted.
@@ -16,9 +16,11 @@
 
 #[macro_use]
 mod kernel;
+mod credentials;
 mod maps;
 mod output;
 mod sensors;
+mod subject;
 
 /// The kernel lets only programs under a GPL-compatible licence call the helpers that read its memory.
 #[unsafe(link_section = "license")]

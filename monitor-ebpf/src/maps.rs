@@ -3,12 +3,20 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use watchkeeper_ebpf::{
+    budget::{Bucket, BucketKey, Budget, MAX_BUCKETS},
+    calls::Spec,
     cgroup::{CgroupState, MAX_CGROUPS},
-    loss::{LossKey, MAX_LOSS_KEYS},
+    loss::{Class, LossKey, MAX_LOSS_KEYS},
     offsets::{ABSENT, KernelOffsets, Settings},
+    record::Identity,
+    tables::{
+        Connecting, Flow, KnownCredentials, MAX_CONNECTING, MAX_DATAGRAM_FLOWS, MAX_FLOWS,
+        MAX_JSON_FLOWS, MAX_PENDING, MAX_SYSTEM_CALLS, MAX_TASKS, MAX_URING, UringKey,
+    },
+    watch::{MAX_NAMES, Watching},
 };
 
 use crate::output::{SCRATCH_PER_CPU, Scratch};
@@ -25,6 +33,14 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     host_mnt_ns: 0,
     host_pid_ns: 0,
     host_net_ns: 0,
+    host_classes: 0,
+    agent_pid: 0,
+    uring_opcode_argument: 0,
+    hierarchy_is_unified: 0,
+    has_registers_helper: 0,
+    stack_size: 0,
+    reserved: 0,
+    budgets: [Budget::NONE; Class::PLACES],
 });
 
 /// The lane for everything that comes in volume. The agent sets the size of both rings.
@@ -39,6 +55,10 @@ pub static CRITICAL: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static CGROUPS: HashMap<u64, CgroupState> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
+/// Token buckets.
+#[map]
+pub static BUDGETS: LruHashMap<BucketKey, Bucket> = LruHashMap::with_max_entries(MAX_BUCKETS, 0);
+
 /// Records lost, by cgroup, class and reason.
 #[map]
 pub static LOSSES: PerCpuHashMap<LossKey, u64> = PerCpuHashMap::with_max_entries(MAX_LOSS_KEYS, 0);
@@ -46,3 +66,47 @@ pub static LOSSES: PerCpuHashMap<LossKey, u64> = PerCpuHashMap::with_max_entries
 /// Where records are put together.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_PER_CPU, 0);
+
+/// What the arguments of system calls mean, by number.
+#[map]
+pub static CALLS: Array<Spec> = Array::with_max_entries(MAX_SYSTEM_CALLS, 0);
+
+/// State of a process before a system call that may change it, by thread.
+#[map]
+pub static BEFORE: LruHashMap<u64, Identity> = LruHashMap::with_max_entries(MAX_PENDING, 0);
+
+/// Hashes of names that are watched, with bits of [`watch`](watchkeeper_ebpf::watch).
+#[map]
+pub static WATCHED_NAMES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
+
+/// See [`Watching`].
+#[map]
+pub static WATCHING: Array<Watching> = Array::with_max_entries(1, 0);
+
+/// Credentials as they were seen last, by thread.
+#[map]
+pub static CREDENTIALS: LruHashMap<u64, KnownCredentials> =
+    LruHashMap::with_max_entries(MAX_TASKS, 0);
+
+/// Whose TCP connections are, by address of the socket.
+#[map]
+pub static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// TCP connections under way, likewise. The agent reads it, to tell of those that take long.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Connecting> =
+    LruHashMap::with_max_entries(MAX_CONNECTING, 0);
+
+/// UDP flows that were reported.
+#[map]
+pub static DATAGRAM_FLOWS: LruHashMap<watchkeeper_ebpf::record::Addresses, u64> =
+    LruHashMap::with_max_entries(MAX_DATAGRAM_FLOWS, 0);
+
+/// TCP connections that begin with JSON, whose next segments are looked at, too.
+#[map]
+pub static JSON_FLOWS: LruHashMap<watchkeeper_ebpf::record::Addresses, u32> =
+    LruHashMap::with_max_entries(MAX_JSON_FLOWS, 0);
+
+/// Operations of io_uring that were reported, with the start of the process.
+#[map]
+pub static URING: LruHashMap<UringKey, u64> = LruHashMap::with_max_entries(MAX_URING, 0);

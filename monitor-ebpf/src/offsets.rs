@@ -5,10 +5,12 @@
 //! the branches of what a kernel lacks. This table is the single list of fields, of the names they have had,
 //! and of who needs them.
 
+use crate::{budget::Budget, loss::Class};
+
 /// Offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
-/// The sensors: one eBPF program each, which loads or fails alone.
+/// The sensors. Each loads or fails alone.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sensor {
@@ -24,17 +26,71 @@ pub enum Sensor {
     CgroupRmdir,
     /// Processes moved to another cgroup.
     CgroupAttach,
+    /// TCP connections, from the states that their sockets pass.
+    TcpState,
+    /// Sockets made, bound, connected to a runtime, and connections accepted.
+    SocketCalls,
+    /// Packets sent: UDP flows, DNS queries, first bytes of connections.
+    PacketsOut,
+    /// Packets received: DNS answers.
+    PacketsIn,
+    /// Files opened.
+    FileOpen,
+    /// Directory entries, modes and owners changed.
+    FileChanges,
+    /// Mounts and root directories.
+    Mounts,
+    /// Namespaces entered and left.
+    Namespaces,
+    /// Credentials changed by system calls.
+    Credentials,
+    /// Credentials changed without one.
+    CredentialCheck,
+    /// Other processes reached into.
+    ProcessAccess,
+    /// What a process changes of itself.
+    ProcessControl,
+    /// Signals to the outside.
+    Signals,
+    /// System calls to rarely used parts of the kernel.
+    KernelCalls,
+    /// Use of `io_uring`.
+    IoUring,
+    /// Kernel modules loaded.
+    ModuleLoad,
+    /// Kernel modules unloaded.
+    ModuleFree,
+    /// Denials of SELinux.
+    SelinuxDenials,
 }
 
 impl Sensor {
     /// Every sensor.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 24] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
         Self::CgroupMkdir,
         Self::CgroupRmdir,
         Self::CgroupAttach,
+        Self::TcpState,
+        Self::SocketCalls,
+        Self::PacketsOut,
+        Self::PacketsIn,
+        Self::FileOpen,
+        Self::FileChanges,
+        Self::Mounts,
+        Self::Namespaces,
+        Self::Credentials,
+        Self::CredentialCheck,
+        Self::ProcessAccess,
+        Self::ProcessControl,
+        Self::Signals,
+        Self::KernelCalls,
+        Self::IoUring,
+        Self::ModuleLoad,
+        Self::ModuleFree,
+        Self::SelinuxDenials,
     ];
 
     const fn bit(self) -> u32 {
@@ -54,29 +110,71 @@ impl Needed {
     }
 }
 
+const fn needed(sensors: &[Sensor]) -> Needed {
+    let mut set = 0;
+    let mut index = 0;
+    while index < sensors.len() {
+        set |= sensors[index].bit();
+        index += 1;
+    }
+    Needed(set)
+}
+
+impl Needed {
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 const DETAIL: Needed = Needed(0);
-const EXEC: Needed = Needed(Sensor::Exec.bit());
-const EXIT: Needed = Needed(Sensor::Exit.bit());
-const EXEC_AND_EXIT: Needed = Needed(Sensor::Exec.bit() | Sensor::Exit.bit());
-const CGROUPS: Needed =
-    Needed(Sensor::CgroupMkdir.bit() | Sensor::CgroupRmdir.bit() | Sensor::CgroupAttach.bit());
 const ALL: Needed = Needed(u32::MAX);
-const PROCESSES: Needed =
-    Needed(Sensor::Fork.bit() | Sensor::Exec.bit() | Sensor::CgroupAttach.bit());
+const EXEC: Needed = needed(&[Sensor::Exec]);
+const EXIT: Needed = needed(&[Sensor::Exit]);
+const EXEC_AND_EXIT: Needed = EXEC.and(EXIT);
+const CGROUPS: Needed = needed(&[
+    Sensor::CgroupMkdir,
+    Sensor::CgroupRmdir,
+    Sensor::CgroupAttach,
+]);
+/// Those that share the pair of programs of the table of system calls.
+const CALLS: Needed = needed(&[
+    Sensor::FileChanges,
+    Sensor::Mounts,
+    Sensor::Namespaces,
+    Sensor::Credentials,
+    Sensor::ProcessAccess,
+    Sensor::ProcessControl,
+    Sensor::KernelCalls,
+]);
+const OPEN: Needed = needed(&[Sensor::FileOpen]);
+/// Those that describe files and walk paths.
+const FILES: Needed = EXEC.and(CALLS).and(OPEN);
+const TCP: Needed = needed(&[Sensor::TcpState]);
+const SOCKETS: Needed = needed(&[Sensor::TcpState, Sensor::SocketCalls]);
+const SOCKET_CALLS: Needed = needed(&[Sensor::SocketCalls]);
+const DESCRIPTORS: Needed = FILES.and(SOCKET_CALLS);
+const PROCESSES: Needed = needed(&[Sensor::Fork, Sensor::Exec, Sensor::CgroupAttach]);
+const IDENTITY: Needed = needed(&[Sensor::Fork, Sensor::CredentialCheck])
+    .and(EXEC)
+    .and(CALLS);
+const SIGNALS: Needed = needed(&[Sensor::Signals]);
+const MODULES: Needed = needed(&[Sensor::ModuleLoad, Sensor::ModuleFree]);
+const SELINUX: Needed = needed(&[Sensor::SelinuxDenials]);
 
 /// One field: its name in [`KernelOffsets`], the places to look for it in order, and who needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Name in [`KernelOffsets`].
     pub name: &'static str,
-    /// `type.member.member`, alternatives in the order to try; `sizeof type` asks for a size.
+    /// `type.member.member`, with `+n` for so many bytes more, alternatives in the order to try; `sizeof type` asks for a
+    /// size.
     pub places: &'static [&'static str],
     /// Who needs it.
     pub needed: Needed,
 }
 
 macro_rules! offsets {
-    ($($(#[$meta:meta])* $field:ident: $needed:ident [$($place:literal),+],)*) => {
+    ($($(#[$meta:meta])* $field:ident: $needed:ident$(.and($also:ident))? [$($place:literal),+],)*) => {
         /// Byte offsets of kernel structure fields; [`ABSENT`] where the kernel has none.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +186,7 @@ macro_rules! offsets {
 
             /// The list of fields, in the order of the structure.
             pub const FIELDS: &'static [Field] = &[
-                $(Field { name: stringify!($field), places: &[$($place),+], needed: $needed },)*
+                $(Field { name: stringify!($field), places: &[$($place),+], needed: $needed$(.and($also))? },)*
             ];
 
             /// Builds the structure by asking for each field.
@@ -116,12 +214,20 @@ offsets! {
     task_flags: ALL ["task_struct.flags"],
     task_cred: ALL ["task_struct.cred"],
     task_cgroups: ALL ["task_struct.cgroups"],
-    task_nsproxy: EXEC ["task_struct.nsproxy"],
-    task_thread_pid: EXEC ["task_struct.thread_pid"],
+    task_real_cred: IDENTITY ["task_struct.real_cred"],
+    /// Seccomp can be left out of a kernel.
+    task_seccomp_mode: DETAIL ["task_struct.seccomp.mode"],
+    task_atomic_flags: DETAIL ["task_struct.atomic_flags"],
+    task_ptraced: CALLS ["task_struct.ptraced"],
+    task_ptrace_entry: CALLS ["task_struct.ptrace_entry"],
+    task_pid_links: FILES ["task_struct.pid_links"],
+    pid_tasks: FILES ["pid.tasks"],
+    task_nsproxy: IDENTITY ["task_struct.nsproxy"],
+    task_thread_pid: IDENTITY ["task_struct.thread_pid"],
     task_real_parent: PROCESSES ["task_struct.real_parent"],
     task_mm: EXEC ["task_struct.mm"],
-    task_fs: EXEC ["task_struct.fs"],
-    task_files: EXEC ["task_struct.files"],
+    task_fs: FILES ["task_struct.fs"],
+    task_files: DESCRIPTORS ["task_struct.files"],
     task_signal: EXEC_AND_EXIT ["task_struct.signal"],
     task_exit_code: EXIT ["task_struct.exit_code"],
     /// Without audit support in the kernel nobody has a login user.
@@ -141,66 +247,122 @@ offsets! {
     cgroup_root_hierarchy_id: CGROUPS ["cgroup_root.hierarchy_id"],
     kernfs_id: ALL ["kernfs_node.id"],
     cred_uid: ALL ["cred.uid.val"],
-    cred_gid: EXEC ["cred.gid.val"],
-    cred_euid: EXEC ["cred.euid.val"],
-    cred_egid: EXEC ["cred.egid.val"],
+    cred_gid: IDENTITY ["cred.gid.val"],
+    cred_euid: IDENTITY ["cred.euid.val"],
+    cred_egid: IDENTITY ["cred.egid.val"],
     /// `kernel_cap_t` was `u32 cap[2]` and is `u64 val` since 6.3 (kernel commit f122a08b197d): eight bytes
     /// either way, and the same bits on a little-endian machine.
-    cred_cap_effective: EXEC ["cred.cap_effective"],
-    cred_cap_permitted: EXEC ["cred.cap_permitted"],
-    cred_cap_inheritable: EXEC ["cred.cap_inheritable"],
-    cred_cap_bounding: EXEC ["cred.cap_bset"],
-    cred_cap_ambient: EXEC ["cred.cap_ambient"],
-    cred_user_ns: EXEC ["cred.user_ns"],
-    nsproxy_mnt: EXEC ["nsproxy.mnt_ns"],
-    nsproxy_net: EXEC ["nsproxy.net_ns"],
-    nsproxy_uts: EXEC ["nsproxy.uts_ns"],
-    nsproxy_ipc: EXEC ["nsproxy.ipc_ns"],
-    nsproxy_cgroup: EXEC ["nsproxy.cgroup_ns"],
-    mnt_ns_inum: EXEC ["mnt_namespace.ns.inum"],
-    net_ns_inum: EXEC ["net.ns.inum"],
-    uts_ns_inum: EXEC ["uts_namespace.ns.inum"],
-    ipc_ns_inum: EXEC ["ipc_namespace.ns.inum"],
-    cgroup_ns_inum: EXEC ["cgroup_namespace.ns.inum"],
-    pid_ns_inum: EXEC ["pid_namespace.ns.inum"],
-    user_ns_inum: EXEC ["user_namespace.ns.inum"],
-    pid_level: EXEC ["pid.level"],
-    pid_numbers: EXEC ["pid.numbers"],
-    upid_size: EXEC ["sizeof upid"],
-    upid_nr: EXEC ["upid.nr"],
-    upid_ns: EXEC ["upid.ns"],
+    cred_cap_effective: IDENTITY ["cred.cap_effective"],
+    cred_cap_permitted: IDENTITY ["cred.cap_permitted"],
+    cred_cap_inheritable: IDENTITY ["cred.cap_inheritable"],
+    cred_cap_bounding: IDENTITY ["cred.cap_bset"],
+    cred_cap_ambient: IDENTITY ["cred.cap_ambient"],
+    cred_user_ns: IDENTITY ["cred.user_ns"],
+    nsproxy_mnt: IDENTITY ["nsproxy.mnt_ns"],
+    nsproxy_net: IDENTITY ["nsproxy.net_ns"],
+    nsproxy_uts: IDENTITY ["nsproxy.uts_ns"],
+    nsproxy_ipc: IDENTITY ["nsproxy.ipc_ns"],
+    nsproxy_cgroup: IDENTITY ["nsproxy.cgroup_ns"],
+    nsproxy_pid_for_children: IDENTITY ["nsproxy.pid_ns_for_children"],
+    mnt_ns_inum: IDENTITY ["mnt_namespace.ns.inum"],
+    net_ns_inum: IDENTITY ["net.ns.inum"],
+    uts_ns_inum: IDENTITY ["uts_namespace.ns.inum"],
+    ipc_ns_inum: IDENTITY ["ipc_namespace.ns.inum"],
+    cgroup_ns_inum: IDENTITY ["cgroup_namespace.ns.inum"],
+    pid_ns_inum: IDENTITY ["pid_namespace.ns.inum"],
+    user_ns_inum: IDENTITY ["user_namespace.ns.inum"],
+    pid_level: IDENTITY ["pid.level"],
+    pid_numbers: IDENTITY ["pid.numbers"],
+    upid_size: IDENTITY ["sizeof upid"],
+    upid_nr: IDENTITY ["upid.nr"],
+    upid_ns: IDENTITY ["upid.ns"],
     mm_exe_file: EXEC ["mm_struct.exe_file"],
     mm_arg_start: EXEC ["mm_struct.arg_start"],
     mm_arg_end: EXEC ["mm_struct.arg_end"],
+    mm_env_start: EXEC ["mm_struct.env_start"],
+    mm_env_end: EXEC ["mm_struct.env_end"],
     bprm_filename: EXEC ["linux_binprm.filename"],
     bprm_interp: EXEC ["linux_binprm.interp"],
-    fs_pwd_mnt: EXEC ["fs_struct.pwd.mnt"],
-    fs_pwd_dentry: EXEC ["fs_struct.pwd.dentry"],
-    files_fdt: EXEC ["files_struct.fdt"],
-    fdtable_max_fds: EXEC ["fdtable.max_fds"],
-    fdtable_fd: EXEC ["fdtable.fd"],
-    file_mnt: EXEC ["file.f_path.mnt", "file.__f_path.mnt"],
-    file_dentry: EXEC ["file.f_path.dentry", "file.__f_path.dentry"],
-    file_inode: EXEC ["file.f_inode"],
-    dentry_parent: EXEC ["dentry.d_parent"],
-    dentry_name: EXEC ["dentry.d_name.name", "dentry.__d_name.name"],
-    vfsmount_root: EXEC ["vfsmount.mnt_root"],
-    mount_vfsmount: EXEC ["mount.mnt"],
-    mount_parent: EXEC ["mount.mnt_parent"],
-    mount_mountpoint: EXEC ["mount.mnt_mountpoint"],
-    inode_number: EXEC ["inode.i_ino"],
-    inode_sb: EXEC ["inode.i_sb"],
-    inode_links: EXEC ["inode.i_nlink", "inode.__i_nlink"],
-    inode_mode: EXEC ["inode.i_mode"],
-    inode_uid: EXEC ["inode.i_uid.val"],
-    inode_size: EXEC ["inode.i_size"],
-    inode_rdev: EXEC ["inode.i_rdev"],
+    fs_pwd_mnt: FILES ["fs_struct.pwd.mnt"],
+    fs_pwd_dentry: FILES ["fs_struct.pwd.dentry"],
+    fs_root_mnt: CALLS ["fs_struct.root.mnt"],
+    fs_root_dentry: CALLS ["fs_struct.root.dentry"],
+    files_fdt: DESCRIPTORS ["files_struct.fdt"],
+    fdtable_max_fds: DESCRIPTORS ["fdtable.max_fds"],
+    fdtable_fd: DESCRIPTORS ["fdtable.fd"],
+    file_mnt: FILES ["file.f_path.mnt", "file.__f_path.mnt"],
+    file_dentry: FILES ["file.f_path.dentry", "file.__f_path.dentry"],
+    file_inode: DESCRIPTORS ["file.f_inode"],
+    dentry_parent: FILES ["dentry.d_parent"],
+    dentry_name: FILES ["dentry.d_name.name", "dentry.__d_name.name"],
+    vfsmount_root: FILES ["vfsmount.mnt_root"],
+    mount_vfsmount: FILES ["mount.mnt"],
+    mount_parent: FILES ["mount.mnt_parent"],
+    mount_mountpoint: FILES ["mount.mnt_mountpoint"],
+    inode_number: FILES ["inode.i_ino"],
+    inode_sb: FILES ["inode.i_sb"],
+    inode_links: FILES ["inode.i_nlink", "inode.__i_nlink"],
+    inode_mode: FILES ["inode.i_mode"],
+    inode_uid: FILES ["inode.i_uid.val"],
+    inode_size: FILES ["inode.i_size"],
+    inode_rdev: FILES ["inode.i_rdev"],
     /// A `timespec64` called `i_ctime`, then `__i_ctime` (6.6), then two fields (6.11).
-    inode_ctime_s: EXEC ["inode.i_ctime.tv_sec", "inode.__i_ctime.tv_sec", "inode.i_ctime_sec"],
-    inode_ctime_ns: EXEC ["inode.i_ctime.tv_nsec", "inode.__i_ctime.tv_nsec", "inode.i_ctime_nsec"],
-    sb_device: EXEC ["super_block.s_dev"],
-    sb_magic: EXEC ["super_block.s_magic"],
-    sb_flags: EXEC ["super_block.s_flags"],
+    inode_ctime_s: FILES ["inode.i_ctime.tv_sec", "inode.__i_ctime.tv_sec", "inode.i_ctime_sec"],
+    inode_ctime_ns: FILES ["inode.i_ctime.tv_nsec", "inode.__i_ctime.tv_nsec", "inode.i_ctime_nsec"],
+    sb_device: FILES ["super_block.s_dev"],
+    sb_magic: FILES ["super_block.s_magic"],
+    sb_flags: FILES ["super_block.s_flags"],
+    task_stack: CALLS.and(SOCKET_CALLS) ["task_struct.stack"],
+    registers_size: CALLS.and(SOCKET_CALLS) ["sizeof pt_regs"],
+    registers_number: CALLS.and(SOCKET_CALLS) ["pt_regs.orig_ax", "pt_regs.syscallno"],
+    registers_0: CALLS.and(SOCKET_CALLS) ["pt_regs.di", "pt_regs.orig_x0"],
+    registers_1: CALLS.and(SOCKET_CALLS) ["pt_regs.si", "pt_regs.regs+8"],
+    registers_2: CALLS.and(SOCKET_CALLS) ["pt_regs.dx", "pt_regs.regs+16"],
+    registers_3: CALLS.and(SOCKET_CALLS) ["pt_regs.r10", "pt_regs.regs+24"],
+    registers_4: CALLS.and(SOCKET_CALLS) ["pt_regs.r8", "pt_regs.regs+32"],
+    registers_5: CALLS.and(SOCKET_CALLS) ["pt_regs.r9", "pt_regs.regs+40"],
+    file_mode: OPEN ["file.f_mode"],
+    file_flags: OPEN ["file.f_flags"],
+    file_private: SOCKET_CALLS.and(CALLS) ["file.private_data"],
+    /// Length and hash of the name in one word, the length in the upper half of it.
+    dentry_name_length: OPEN ["dentry.d_name.len", "dentry.__d_name.len"],
+    dentry_alias: OPEN ["dentry.d_u.d_alias"],
+    inode_private: CALLS ["inode.i_private"],
+    inode_aliases: OPEN ["inode.i_dentry"],
+    mount_namespace: OPEN ["mount.mnt_ns"],
+    proc_inode_pid: OPEN ["proc_inode.pid"],
+    proc_inode_vfs: OPEN ["proc_inode.vfs_inode"],
+    socket_sk: SOCKET_CALLS ["socket.sk"],
+    sock_family: SOCKETS ["sock.__sk_common.skc_family"],
+    sock_type: SOCKETS ["sock.sk_type"],
+    sock_protocol: SOCKETS ["sock.sk_protocol"],
+    sock_error: TCP ["sock.sk_err"],
+    sock_flags: TCP ["sock.__sk_common.skc_flags", "sock.sk_flags"],
+    sock_local: SOCKETS ["sock.__sk_common.skc_rcv_saddr"],
+    sock_remote: SOCKETS ["sock.__sk_common.skc_daddr"],
+    /// IPv6 can be left out of a kernel.
+    sock_local6: DETAIL ["sock.__sk_common.skc_v6_rcv_saddr"],
+    sock_remote6: DETAIL ["sock.__sk_common.skc_v6_daddr"],
+    /// In the order of the machine.
+    sock_local_port: SOCKETS ["sock.__sk_common.skc_num"],
+    /// In the order of the network.
+    sock_own_port: SOCKETS ["inet_sock.inet_sport"],
+    sock_remote_port: SOCKETS ["sock.__sk_common.skc_dport"],
+    tcp_bytes_sent: TCP ["tcp_sock.bytes_sent"],
+    tcp_bytes_sent_again: TCP ["tcp_sock.bytes_retrans"],
+    tcp_bytes_received: TCP ["tcp_sock.bytes_received"],
+    unix_peer: SOCKET_CALLS ["unix_sock.peer"],
+    unix_path_dentry: SOCKET_CALLS ["unix_sock.path.dentry"],
+    unix_address: SOCKET_CALLS ["unix_sock.addr"],
+    unix_address_length: SOCKET_CALLS ["unix_address.len"],
+    unix_address_name: SOCKET_CALLS ["unix_address.name"],
+    dentry_inode: OPEN.and(SOCKET_CALLS) ["dentry.d_inode"],
+    siginfo_code: SIGNALS ["kernel_siginfo.si_code"],
+    /// Where the operation is not an argument of the tracepoint.
+    kiocb_opcode: DETAIL ["io_kiocb.opcode"],
+    module_name: MODULES ["module.name"],
+    denial_requested: SELINUX ["selinux_audit_data.requested"],
+    denial_denied: SELINUX ["selinux_audit_data.denied"],
     /// Only in the type information of overlayfs, which may be a module that is not loaded.
     ovl_inode_vfs: DETAIL ["ovl_inode.vfs_inode"],
     ovl_inode_upper: DETAIL ["ovl_inode.__upperdentry"],
@@ -221,6 +383,22 @@ pub struct Settings {
     pub host_pid_ns: u32,
     /// Inode number of the host's network namespace.
     pub host_net_ns: u32,
+    /// Set of [`Class`](crate::loss::Class) bits that are reported of the host's own processes.
+    pub host_classes: u32,
+    /// Process id of the agent: its own use of the kernel is not reported.
+    pub agent_pid: u32,
+    /// Number of the argument of the io_uring tracepoint that is the operation; 0 where it is a field of the first.
+    pub uring_opcode_argument: u32,
+    /// Not 0 where the watched hierarchy is the unified one, whose cgroups sockets know.
+    pub hierarchy_is_unified: u32,
+    /// Not 0 where `bpf_task_pt_regs` tells where the registers are that a task entered the kernel with (since 5.15).
+    pub has_registers_helper: u32,
+    /// Bytes of a task's kernel stack, where it does not.
+    pub stack_size: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Budgets by class.
+    pub budgets: [Budget; Class::PLACES],
 }
 
 #[cfg(test)]

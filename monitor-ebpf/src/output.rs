@@ -1,167 +1,179 @@
-//! From a program to a ring buffer: scratch space, submission, and the count of what did not fit.
+//! From a program to a ring buffer: scratch space, and submission.
 //!
 //! A record is put together in a scratch buffer, and only its used bytes are copied to the ring. Several
 //! buffers per CPU, because a program can be interrupted by another on the same CPU.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::RingBuf};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    },
+    maps::RingBuf,
+};
 use watchkeeper_ebpf::{
-    cgroup::{CgroupState, IGNORED},
-    loss::{Class, LossKey, Reason},
-    record::{ABI, Exec, Header, Kind},
+    loss::Reason,
+    record::{ABI, Call, Exec, Header, Kind},
 };
 
 use crate::{
-    kernel::{Address, cgroup, cred, task},
+    kernel::Address,
     maps,
+    subject::{Place, Subject, count_loss},
 };
 
 /// Programs that can be under way on one CPU at a time: a task's, a soft interrupt's, an interrupt's.
 pub const SCRATCH_PER_CPU: u32 = 3;
 
-/// Bytes of variable data that a record can have: a power of two, so that an offset can be masked.
-pub const PAYLOAD_SIZE: usize = 16_384;
-/// Mask of an offset into the variable data.
-pub const PAYLOAD_MASK: u32 = PAYLOAD_SIZE as u32 - 1;
+/// Bytes of a record after its header: a power of two, so that an offset can be masked.
+pub const CONTENT_SIZE: usize = 16_384;
+/// Mask of an offset into the content.
+pub const CONTENT_MASK: u32 = CONTENT_SIZE as u32 - 1;
 /// The longest single append, so that one that begins at the last offset still ends in the buffer.
-pub const PAYLOAD_SLACK: usize = 8_192;
+pub const SLACK: usize = 8_192;
 
-/// The variable bytes of a record under construction.
-pub type Payload = [u8; PAYLOAD_SIZE + PAYLOAD_SLACK];
+/// The bytes of a record under construction after its header: its body, then its variable bytes.
+pub type Content = [u8; CONTENT_SIZE + SLACK];
 
-/// A record under construction: its header, its body and its variable bytes, one after the other.
+/// A record under construction.
 #[repr(C)]
 pub struct Scratch {
     /// Not 0 while a program has it.
     busy: u64,
     /// The header.
     header: Header,
-    /// Body and variable bytes: the body is at the start, aligned to 8.
-    content: [u8; size_of::<Exec>() + PAYLOAD_SIZE + PAYLOAD_SLACK],
+    /// Body and variable bytes.
+    content: Content,
 }
 
-/// The process that a record is about.
-pub struct Subject {
-    /// Its current task.
-    pub task: Address,
-    /// Its cgroup.
-    pub cgroup_id: u64,
-    /// What is known of the cgroup.
-    pub state: CgroupState,
-}
-
-impl Subject {
-    /// Looks up the cgroup of a task.
-    #[inline(always)]
-    pub fn of(task: Address) -> Self {
-        let cgroup_id = cgroup::id(cgroup::of_task(task));
-        Self {
-            task,
-            cgroup_id,
-            state: cgroup_state(cgroup_id),
-        }
-    }
-}
-
-/// What is known of a cgroup; nothing of one that is not in the map.
+/// The content of scratch buffer `level` of this CPU.
 #[inline(always)]
-pub fn cgroup_state(cgroup_id: u64) -> CgroupState {
-    // SAFETY: the entry is copied at once; a concurrent update can't make an invalid value.
-    match unsafe { maps::CGROUPS.get(&cgroup_id) } {
-        Some(state) => *state,
-        None => CgroupState {
-            container_slot: 0,
-            flags: 0,
-        },
-    }
+pub fn content(level: u32) -> Option<*mut Content> {
+    let scratch = maps::SCRATCH.get_ptr_mut(level)?;
+    // SAFETY: the map's entry of this CPU is valid as long as the program runs.
+    Some(unsafe { &raw mut (*scratch).content })
 }
 
-/// Whether a cgroup of this state is left out.
-#[inline(always)]
-pub fn is_ignored(state: CgroupState) -> bool {
-    state.flags & IGNORED != 0
-}
-
-/// A claimed scratch buffer. It must be given back by [`submit`](Self::submit).
+/// A claimed scratch buffer. It must be given back by [`submit`](Self::submit) or [`discard`](Self::discard).
 pub struct Draft {
     scratch: *mut Scratch,
     /// Which of the CPU's buffers it is.
     pub level: u32,
-}
-
-/// The variable bytes after an exec's body, in scratch buffer `level` of this CPU.
-#[inline(always)]
-pub fn exec_payload(level: u32) -> Option<*mut Payload> {
-    let scratch = maps::SCRATCH.get_ptr_mut(level)?;
-    Some(Draft { scratch, level }.payload::<Exec>())
+    class: u32,
 }
 
 impl Draft {
-    /// Claims a scratch buffer of this CPU; counts the loss and returns `None` when all are taken.
+    /// Claims a scratch buffer of this CPU for a record that is within its budget; counts the loss and returns `None`
+    /// when it is not, or all buffers are taken.
+    #[inline(always)]
+    pub fn admitted(place: &Place, class: u32) -> Option<Self> {
+        if !place.admits(class) {
+            return None;
+        }
+        Self::claim(place, class)
+    }
+
+    /// Claims a scratch buffer of this CPU, for a record of which it is not known yet whether it is wanted.
     ///
     /// The claim is a test and a set, not atomic: whatever interrupts between the two gives its buffer
     /// back before this goes on.
     #[inline(always)]
-    pub fn claim(subject: &Subject, class: Class) -> Option<Self> {
+    pub fn claim(place: &Place, class: u32) -> Option<Self> {
         for level in 0..SCRATCH_PER_CPU {
             if let Some(scratch) = maps::SCRATCH.get_ptr_mut(level) {
                 // SAFETY: the map's entry of this CPU is valid as long as the program runs.
                 unsafe {
                     if (*scratch).busy == 0 {
                         (*scratch).busy = 1;
-                        return Some(Self { scratch, level });
+                        return Some(Self {
+                            scratch,
+                            level,
+                            class,
+                        });
                     }
                 }
             }
         }
-        count_loss(subject.cgroup_id, class, Reason::NoScratch);
+        count_loss(place.cgroup_id, class, Reason::NoScratch);
         None
     }
 
     /// The body of the record.
     #[inline(always)]
     pub fn body<T>(&self) -> *mut T {
-        const { assert!(size_of::<T>() <= size_of::<Exec>() && align_of::<T>() <= 8) };
+        const {
+            assert!(size_of::<T>() <= size_of::<Exec>() || size_of::<T>() <= size_of::<Call>());
+            assert!(align_of::<T>() <= 8);
+        };
         // SAFETY: the scratch buffer is valid while it is claimed.
         unsafe { (&raw mut (*self.scratch).content).cast() }
     }
 
-    /// The variable bytes, after a body of type `T`.
+    /// Where the variable bytes begin after a body of type `T`: an offset into the content.
     #[inline(always)]
-    pub fn payload<T>(&self) -> *mut Payload {
-        // SAFETY: as `body`; the content has room for the largest body and the payload.
-        unsafe { self.body::<T>().add(1).cast() }
+    pub const fn start<T>() -> u32 {
+        size_of::<T>() as u32
+    }
+
+    /// The place at an offset into the content.
+    #[inline(always)]
+    pub fn at(&self, offset: u32) -> *mut c_void {
+        // SAFETY: the masked offset lies within the content of a claimed buffer.
+        unsafe {
+            (&raw mut (*self.scratch).content)
+                .cast::<u8>()
+                .add((offset & CONTENT_MASK) as usize)
+                .cast()
+        }
+    }
+
+    /// Appends a string of the kernel, at most `N` bytes with its NUL; returns where it ends, without the NUL.
+    #[inline(always)]
+    pub fn append_string<const N: usize>(&self, start: u32, string: Address) -> u32 {
+        const { assert!(N <= SLACK) };
+        // SAFETY: `at` gives a place with at least the slack after it; the helper fails on a source that is not mapped.
+        let length =
+            unsafe { bpf_probe_read_kernel_str(self.at(start), N as u32, string as *const c_void) };
+        end_of(start, length)
+    }
+
+    /// Appends a string of the current process's memory likewise.
+    #[inline(always)]
+    pub fn append_user_string<const N: usize>(&self, start: u32, string: u64) -> u32 {
+        const { assert!(N <= SLACK) };
+        // SAFETY: as above.
+        let length =
+            unsafe { bpf_probe_read_user_str(self.at(start), N as u32, string as *const c_void) };
+        end_of(start, length)
+    }
+
+    /// Gives the scratch buffer back.
+    #[inline(always)]
+    pub fn discard(self) {
+        // SAFETY: the scratch buffer is claimed.
+        unsafe { (*self.scratch).busy = 0 };
     }
 
     /// Fills in the header, copies the used bytes to the ring, and gives the scratch buffer back.
-    /// `used` is the number of variable bytes after the body `T`.
+    /// `end` is where the content ends: the body `T` and the variable bytes.
     #[inline(always)]
-    pub fn submit<T>(
-        self,
-        ring: &RingBuf,
-        kind: Kind,
-        class: Class,
-        subject: &Subject,
-        flags: u32,
-        used: u32,
-    ) {
-        let fixed = (size_of::<Header>() + size_of::<T>()) as u32;
-        let length = fixed + (used & PAYLOAD_MASK);
-        let process = task::process(subject.task);
-        // SAFETY: the scratch buffer is claimed; `length` is at most the fixed part and the counted part of
-        // the payload, which lie one after the other in it.
+    pub fn submit(self, ring: &RingBuf, kind: Kind, subject: &Subject, flags: u32, end: u32) {
+        let length = size_of::<Header>() as u32 + (end & CONTENT_MASK);
+        // SAFETY: the scratch buffer is claimed; `length` is at most the header and the counted part of the content,
+        // which lie one after the other in it.
         let result = unsafe {
             (*self.scratch).header = Header {
                 abi: ABI,
                 kind: kind as u16,
                 length,
                 time_ns: bpf_ktime_get_boot_ns(),
-                cgroup_id: subject.cgroup_id,
-                start_ns: process.start_ns,
-                pid: process.pid,
-                tid: task::tid(subject.task),
-                uid: cred::uid(subject.task),
+                cgroup_id: subject.place.cgroup_id,
+                start_ns: subject.process.start_ns,
+                pid: subject.process.pid,
+                tid: subject.tid,
+                uid: subject.uid,
                 flags,
-                container_slot: subject.state.container_slot,
+                container_slot: subject.place.state.container_slot,
                 reserved: 0,
             };
             let record = core::slice::from_raw_parts(
@@ -173,37 +185,16 @@ impl Draft {
             result
         };
         if result.is_err() {
-            count_loss(subject.cgroup_id, class, Reason::RingFull);
+            count_loss(subject.place.cgroup_id, self.class, Reason::RingFull);
         }
     }
 }
 
-/// Counts one lost record; for cgroup 0 when the map has no room for another key.
+/// Where a string ends, from what the helper that copied it returned: its length with the NUL, or an error.
 #[inline(always)]
-fn count_loss(cgroup_id: u64, class: Class, reason: Reason) {
-    let mut key = LossKey {
-        cgroup_id,
-        class: class as u32,
-        reason: reason as u32,
-    };
-    if add_loss(&key) || maps::LOSSES.insert(&key, &1, 0).is_ok() {
-        return;
+fn end_of(start: u32, length: i64) -> u32 {
+    if length <= 1 {
+        return start;
     }
-    key.cgroup_id = 0;
-    if !add_loss(&key) {
-        let _ = maps::LOSSES.insert(&key, &1, 0);
-    }
-}
-
-/// Adds one to an existing counter.
-#[inline(always)]
-fn add_loss(key: &LossKey) -> bool {
-    match maps::LOSSES.get_ptr_mut(key) {
-        Some(count) => {
-            // SAFETY: the counter is this CPU's own.
-            unsafe { *count += 1 };
-            true
-        }
-        None => false,
-    }
+    start + (length as u32 - 1)
 }

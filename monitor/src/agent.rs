@@ -22,23 +22,27 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
-use watchkeeper_ebpf::offsets::Sensor;
+use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
 use crate::{
     container::{
         cri,
         metadata::{self, Question, Resolver},
         registry::Registry,
+        runtime_sockets::RuntimeSockets,
     },
     detect::detector::Detector,
     engine::{Engine, Maps, Parts},
     kernel::{
-        loader::{self, Kernel, Options, SensorState},
+        attach::SensorState,
+        loader::{Kernel, Options},
         rings::Rings,
+        sensors,
     },
     policy::catalogue::Catalogue,
     serve::{convert::Context, server::Socket, sources::Sources},
     store::recent::Recent,
+    watch::WatchList,
 };
 
 /// Name of the socket in the state directory.
@@ -69,6 +73,12 @@ pub struct Configuration {
     pub ignored_cgroups: Vec<String>,
     /// Sensors that are not wanted.
     pub disabled_sensors: Vec<Sensor>,
+    /// Classes of events that are wanted of the host's own processes.
+    pub host_classes: Vec<Class>,
+    /// Budgets other than the usual ones.
+    pub budgets: Vec<(Class, Rate)>,
+    /// How often the containers' use of CPUs is reported.
+    pub cpu_interval: Duration,
     /// Name of this node; the host's name when empty.
     pub node_name: Option<String>,
 }
@@ -88,6 +98,7 @@ pub fn run(
         );
     }
     let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
+    let watch = WatchList::load(configuration.policy_dir.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -119,8 +130,14 @@ pub fn run(
             .into_owned(),
     };
     let (questions, asked) = mpsc::channel(metadata::QUEUE);
+    let watched = Watched {
+        files: watch,
+        runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
+        cpu_interval: configuration.cpu_interval,
+    };
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
-    let mut engine = RunningEngine::start(kernel, registry, questions, catalogue, &sources)?;
+    let mut engine =
+        RunningEngine::start(kernel, registry, questions, catalogue, watched, &sources)?;
 
     release_memory();
     on_ready(&sources)?;
@@ -180,14 +197,16 @@ fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
         telemetry_bytes: configuration.telemetry_bytes,
         critical_bytes: configuration.critical_bytes,
         disabled: configuration.disabled_sensors.clone(),
+        host_classes: configuration.host_classes.clone(),
+        budgets: configuration.budgets.clone(),
     })?;
     for status in &kernel.sensors {
         if status.state == SensorState::Failed {
             tracing::warn!(
                 "sensor {} is not active: {}: {}",
-                loader::name(status.sensor),
+                sensors::name(status.sensor),
                 status.reason,
-                loader::consequence(status.sensor)
+                sensors::consequence(status.sensor)
             );
         }
     }
@@ -212,6 +231,13 @@ fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
     })
 }
 
+/// What the engine looks for beside what every process does.
+struct Watched {
+    files: WatchList,
+    runtime_sockets: RuntimeSockets,
+    cpu_interval: Duration,
+}
+
 /// The engine on its thread.
 struct RunningEngine {
     /// Everything is detached when this is dropped.
@@ -228,6 +254,7 @@ impl RunningEngine {
         registry: Registry,
         questions: mpsc::Sender<Question>,
         catalogue: Catalogue,
+        watched: Watched,
         sources: &Sources,
     ) -> anyhow::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)
@@ -242,6 +269,9 @@ impl RunningEngine {
             maps: Maps {
                 cgroups: kernel.cgroups,
                 losses: kernel.losses,
+                connecting: kernel.connecting,
+                watched_names: kernel.watched_names,
+                watching: kernel.watching,
             },
             hierarchy: kernel.hierarchy,
             host: kernel.host,
@@ -250,6 +280,10 @@ impl RunningEngine {
             events: Arc::clone(&sources.events),
             detector,
             figures: Arc::clone(&sources.figures),
+            watch: watched.files,
+            credentials_explained: kernel.credentials_explained,
+            runtime_sockets: watched.runtime_sockets,
+            cpu_interval: watched.cpu_interval,
         })
         .context("taking in the processes and cgroups that are there already")?;
         let (end, ended) = oneshot::channel();

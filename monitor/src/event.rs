@@ -11,6 +11,7 @@ use crate::{
         registry::Place,
     },
     process::execution::{Process, ProcessKey},
+    proto::v1::{self, EventKind},
 };
 
 /// One event.
@@ -28,8 +29,21 @@ pub struct Event {
     pub ancestors: Vec<Ancestor>,
     /// Where it happened.
     pub place: Place,
+    /// The other process that it was done to.
+    pub target: Option<Target>,
     /// What happened.
     pub detail: Detail,
+}
+
+/// A process that something is done to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Which.
+    pub key: ProcessKey,
+    /// The same, where it is known.
+    pub process: Option<Arc<Process>>,
+    /// Where it runs.
+    pub place: Place,
 }
 
 /// An ancestor of a process.
@@ -75,6 +89,8 @@ pub enum Detail {
     },
     /// Records were lost.
     Loss(Loss),
+    /// Anything else: its facts need no other process or container, and are kept in the form in which they are served.
+    Message(EventKind, Box<v1::event::Detail>),
 }
 
 /// A cgroup that was created or removed.
@@ -129,7 +145,20 @@ impl Event {
             (Detail::CgroupCreated(cgroup) | Detail::CgroupRemoved(cgroup), _) => {
                 own + cgroup.path.len()
             }
+            (Detail::Message(_, detail), _) => {
+                own + size_of::<v1::event::Detail>() + text_size(detail)
+            }
             _ => own,
         }
     }
+}
+
+/// About the bytes of the texts in a detail.
+fn text_size(detail: &v1::event::Detail) -> usize {
+    use prost::Message as _;
+    let event = v1::Event {
+        detail: Some(detail.clone()),
+        ..v1::Event::default()
+    };
+    2 * event.encoded_len()
 }

@@ -2,7 +2,8 @@
 //!
 //! Data flows one way, and a module knows the ones before it in this line, never the ones after:
 //! [`kernel`] → [`process`] → [`container`] → [`event`] → [`policy`] → [`detect`] → [`store`] → [`serve`]. [`engine`]
-//! carries records along it, [`agent`] puts the parts together, [`cli`] is what people type.
+//! carries records along it, [`agent`] puts the parts together, [`cli`] is what people type. [`network`] reads what was
+//! captured of messages and connections, and knows none of them.
 
 pub mod agent;
 pub mod cli;
@@ -10,9 +11,12 @@ pub mod container;
 pub mod detect;
 pub mod engine;
 pub mod event;
+pub mod interpret;
 pub mod kernel;
+pub mod network;
 pub mod policy;
 pub mod process;
 pub mod proto;
 pub mod serve;
 pub mod store;
+pub mod watch;

@@ -4,6 +4,8 @@
 
 mod archive;
 mod command;
+mod fuzz;
+mod install;
 mod packages;
 mod paths;
 mod programs;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use report::Outcome;
 use toolchain::Toolchain;
 
 /// Build, run and test Watchkeeper.
@@ -36,10 +39,11 @@ Examples:
   cargo xtask run --demo                     build, watch this host, show a first alert
   cargo xtask run -- --cri-socket none       arguments after -- are the agent's
   cargo xtask test                           everything that a change must pass
+  cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
   cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
 
-What is missing is fetched: bpf-linker, QEMU and kernels into the user's cache
-directory, container runtimes for the tests through apt.";
+What is missing is fetched: bpf-linker, cargo-fuzz, QEMU and kernels into the
+user's cache directory, container runtimes for the tests through apt.";
 
 #[derive(Subcommand)]
 enum Task {
@@ -56,8 +60,17 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
-    /// Format, lints, unit tests, and where possible end-to-end tests and virtual machines
+    /// Format, lints, unit tests, fuzzing, and where possible end-to-end tests and virtual machines
     Test,
+    /// Try generated inputs on what reads records, DNS messages and first bytes of connections
+    Fuzz {
+        /// How long to try each target
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        seconds: u32,
+        /// What to try; everything when none is named
+        #[arg(value_name = "TARGET", value_parser = fuzz::TARGETS)]
+        targets: Vec<String>,
+    },
     /// Boot other kernels in QEMU, run the demonstration there, look for its alerts
     Vm {
         /// Series of a Debian cloud kernel, such as 5.10, 6.1, 6.12 or 7.3; can be repeated
@@ -95,6 +108,10 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Run { demo, arguments } => run::run(demo, &arguments),
         Task::Test => test::run(),
+        Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {
+            Outcome::Failed => ExitCode::FAILURE,
+            Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,
+        }),
         Task::Vm { kernels, agent } => vm::run(&kernels, agent),
     }
 }

@@ -1,4 +1,4 @@
-//! The README's test command, and what CI runs: format, lints, unit tests, end-to-end tests, virtual machines.
+//! The README's test command, and what CI runs: format, lints, unit tests, fuzzing, end-to-end tests, virtual machines.
 
 use std::process::{Command, ExitCode};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, packages, paths, programs, vm};
+use crate::{command, fuzz, packages, paths, programs, vm};
 
 /// Container runtimes and what their test images are made of.
 const RUNTIMES: [&str; 6] = [
@@ -17,6 +17,9 @@ const RUNTIMES: [&str; 6] = [
     "conmon",
     "busybox-static",
 ];
+
+/// How long each fuzz target runs.
+const FUZZING_SECONDS: u32 = 5;
 
 /// Runs every step that this host can run. A failing step does not stop those that don't depend on it.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -44,6 +47,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     report.step("unit tests", || {
         cargo(&["test", "--workspace", "--no-fail-fast"])
     });
+    report.step("fuzzing", || fuzz::run(&[], FUZZING_SECONDS));
 
     let mut built = None;
     report.step("release build", || {

@@ -3,12 +3,13 @@
 //! Both are checked on every build and cost a few file look-ups when they are there; nothing then goes over the network.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::archive::Archive;
+use crate::install::{self, Tool};
 use crate::{command, packages, paths};
 
 /// The release that goes with aya 0.14 and rustc 1.95.
@@ -27,16 +28,13 @@ impl Toolchain {
     pub(crate) fn ensure() -> Result<Self> {
         let rustc = Rustc::ask()?;
         ensure_sources(&rustc)?;
-        let linker = ensure_linker(&rustc)?;
-        let old = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(std::iter::once(linker).chain(std::env::split_paths(&old)))
-            .context("could not put bpf-linker in front of PATH: the cache directory's path holds a colon")?;
+        let path = install::path_with(&ensure_linker(&rustc)?)?;
         Ok(Self { path })
     }
 
     /// `cargo` in the repository, with bpf-linker on its PATH.
     pub(crate) fn cargo(&self) -> Command {
-        let mut cargo = cargo();
+        let mut cargo = install::cargo();
         cargo
             .env("PATH", &self.path)
             .current_dir(paths::repository());
@@ -84,10 +82,10 @@ impl Rustc {
 fn ensure_linker(rustc: &Rustc) -> Result<PathBuf> {
     let llvm = rustc.llvm;
     let root = paths::cache(format!("tools/bpf-linker-{BPF_LINKER}-llvm-{llvm}"))?;
-    let directory = root.join("bin");
+    let tool = Tool::new("bpf-linker", BPF_LINKER, root);
     // It is linked against a shared libLLVM, which may have been removed since: only a run tells.
-    if runs(&directory.join("bpf-linker")) {
-        return Ok(directory);
+    if tool.runs() {
+        return Ok(tool.directory());
     }
     let prefix = match std::env::var_os("LLVM_PREFIX") {
         Some(prefix) => PathBuf::from(prefix),
@@ -99,58 +97,19 @@ fn ensure_linker(rustc: &Rustc) -> Result<PathBuf> {
             PathBuf::from(format!("/usr/lib/llvm-{llvm}"))
         }
     };
-    if runs(&directory.join("bpf-linker")) {
-        return Ok(directory);
+    if tool.runs() {
+        return Ok(tool.directory());
     }
     println!(
         "building bpf-linker {BPF_LINKER} for LLVM {llvm}, the one of this rustc; once, about a minute"
     );
-    let mut install = cargo();
-    install.args([
-        "install",
-        "bpf-linker",
-        "--version",
-        BPF_LINKER,
-        "--locked",
-        "--force",
-        "--no-default-features",
-    ]);
-    install
-        .arg("--features")
-        .arg(format!("llvm-{llvm}"))
-        .arg("--root")
-        .arg(&root);
-    // Warnings and wrappers that are meant for this workspace don't concern another program's build.
-    install
-        .env("LLVM_PREFIX", prefix)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    install
-        .env("CARGO_TARGET_DIR", root.join("target"))
-        .current_dir(&root);
-    command::run(
-        &mut install,
-        &format!("build bpf-linker {BPF_LINKER} for LLVM {llvm}"),
-    )?;
-    if !runs(&directory.join("bpf-linker")) {
-        bail!(
-            "bpf-linker was built but does not run\n  see why: {0} --version\n  then remove {1} and try again",
-            directory.join("bpf-linker").display(),
-            root.display()
-        );
-    }
-    // 300 MB of build output that nothing needs any more; what can't be removed only takes room.
-    let _ = std::fs::remove_dir_all(root.join("target"));
-    Ok(directory)
-}
-
-fn runs(program: &Path) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.status.success())
+    tool.install(|install| {
+        install
+            .args(["--no-default-features", "--features"])
+            .arg(format!("llvm-{llvm}"))
+            .env("LLVM_PREFIX", prefix);
+    })?;
+    Ok(tool.directory())
 }
 
 fn ensure_sources(rustc: &Rustc) -> Result<()> {
@@ -235,21 +194,6 @@ fn sources_from_debian(rustc: &Rustc) -> Result<()> {
     // Left-overs only take room.
     let _ = std::fs::remove_dir_all(&unpacked);
     moved
-}
-
-/// The cargo that runs us, or the one on the PATH. What it set for this program's own build is not for its children.
-fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_MANIFEST_")
-            || text.starts_with("CARGO_BIN_")
-        {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

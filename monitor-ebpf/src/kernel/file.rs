@@ -78,14 +78,29 @@ fn storage(inode: Address, sb: Address) -> u32 {
     0
 }
 
+/// The file behind descriptor `number` of a task; 0 for one that is not open.
+#[inline(always)]
+pub fn of_descriptor(task: Address, number: u32) -> Address {
+    let table = follow(follow(task, offset!(task_files)), offset!(files_fdt));
+    if number >= read::<u32>(table, offset!(fdtable_max_fds)) {
+        return 0;
+    }
+    read(
+        follow(table, offset!(fdtable_fd)).wrapping_add(u64::from(number) * 8),
+        0,
+    )
+}
+
+/// The device that a device file stands for, in the kernel's encoding; 0 for other files.
+#[inline(always)]
+pub fn device(file: Address) -> u32 {
+    read(follow(file, offset!(file_inode)), offset!(inode_rdev))
+}
+
 /// Descriptor `number` of a task.
 #[inline(always)]
 pub fn descriptor(task: Address, number: u32) -> Descriptor {
-    let table = follow(follow(task, offset!(task_files)), offset!(files_fdt));
-    if number >= read::<u32>(table, offset!(fdtable_max_fds)) {
-        return Descriptor::default();
-    }
-    let file = follow(follow(table, offset!(fdtable_fd)), number * 8);
+    let file = of_descriptor(task, number);
     if file == 0 {
         return Descriptor::default();
     }

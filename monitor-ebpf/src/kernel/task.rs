@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_get_current_task;
 use watchkeeper_ebpf::record::{Namespaces, ProcessId, flag};
 
-use super::{Address, cred, follow, read};
+use super::{Address, cred, follow, read, read_if_present};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -44,6 +44,46 @@ pub fn parent(task: Address) -> ProcessId {
     process(follow(task, offset!(task_real_parent)))
 }
 
+/// The task that a `struct pid` stands for; 0 for none.
+#[inline(always)]
+pub fn of_pid(pid: Address) -> Address {
+    // The first list of `pid.tasks` and the first of `task_struct.pid_links` are those of PIDTYPE_PID.
+    let links = follow(pid, offset!(pid_tasks));
+    if links == 0 {
+        return 0;
+    }
+    links - u64::from(offset!(task_pid_links))
+}
+
+/// The task that this one began to trace last; 0 for none.
+#[inline(always)]
+pub fn traced_last(task: Address) -> Address {
+    let head = task + u64::from(offset!(task_ptraced));
+    let first = follow(head, 0);
+    if first == 0 || first == head {
+        return 0;
+    }
+    first - u64::from(offset!(task_ptrace_entry))
+}
+
+/// Mode of seccomp; 0 where the kernel has none.
+#[inline(always)]
+pub fn seccomp_mode(task: Address) -> u32 {
+    read_if_present(task, offset!(task_seccomp_mode)).unwrap_or(0)
+}
+
+/// Whether it can't gain privileges by running programs (`PFA_NO_NEW_PRIVS`, bit 0 of `atomic_flags`).
+#[inline(always)]
+pub fn no_new_privileges(task: Address) -> bool {
+    read_if_present::<u64>(task, offset!(task_atomic_flags)).unwrap_or(0) & 1 != 0
+}
+
+/// Key of maps that are kept by thread: its id, and above it that of its process.
+#[inline(always)]
+pub fn thread_key(process: u32, tid: u32) -> u64 {
+    u64::from(process) << 32 | u64::from(tid)
+}
+
 /// Whether it is a thread of the kernel itself.
 #[inline(always)]
 pub fn is_kernel_thread(task: Address) -> bool {
@@ -52,7 +92,7 @@ pub fn is_kernel_thread(task: Address) -> bool {
 
 /// The innermost entry of the task's `struct pid`: (number, namespace).
 #[inline(always)]
-fn innermost_pid(task: Address) -> (u32, Address) {
+pub fn innermost_pid(task: Address) -> (u32, Address) {
     let pid = follow(task, offset!(task_thread_pid));
     // The kernel nests pid namespaces 32 deep (MAX_PID_NS_LEVEL).
     let level = read::<u32>(pid, offset!(pid_level)) & 31;
@@ -77,6 +117,11 @@ pub fn namespaces(task: Address) -> Namespaces {
         ),
         user: cred::user_namespace(task),
         pid_inside,
+        pid_for_children: read(
+            follow(nsproxy, offset!(nsproxy_pid_for_children)),
+            offset!(pid_ns_inum),
+        ),
+        reserved: 0,
     }
 }
 

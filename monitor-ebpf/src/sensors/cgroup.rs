@@ -2,11 +2,9 @@
 //! parent's state here, before any process can be in it. Who did it is no reason to leave a record out: it
 //! is usually a runtime on the host.
 
-use aya_ebpf::{
-    helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use watchkeeper_ebpf::{
+    cgroup::{CgroupState, HOST},
     loss::Class,
     record::{Cgroup, CgroupAttach, Kind, MAX_PATH},
 };
@@ -14,7 +12,8 @@ use watchkeeper_ebpf::{
 use crate::{
     kernel::{Address, cgroup, task},
     maps::{CGROUPS, CRITICAL},
-    output::{Draft, Subject, cgroup_state},
+    output::Draft,
+    subject::{Place, Subject},
 };
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h
@@ -24,7 +23,11 @@ pub fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if cgroup::is_watched(cgroup) {
         // SAFETY: the entry is copied at once.
         if let Some(state) = unsafe { CGROUPS.get(&cgroup::parent_id(cgroup)) } {
-            let state = *state;
+            // It may become a container's: whether it is the host's own, the agent decides.
+            let state = CgroupState {
+                container_slot: state.container_slot,
+                flags: state.flags & !HOST,
+            };
             let _ = CGROUPS.insert(&cgroup::id(cgroup), &state, 0);
         }
         report(
@@ -60,8 +63,9 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     if !cgroup::is_watched(cgroup) {
         return 0;
     }
-    let subject = Subject::of(task::current());
-    let Some(draft) = Draft::claim(&subject, Class::Cgroup) else {
+    let task = task::current();
+    let place = Place::of(task);
+    let Some(draft) = Draft::admitted(&place, Class::Cgroup as u32) else {
         return 0;
     };
     let id = cgroup::id(cgroup);
@@ -71,36 +75,36 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
         (*body).cgroup_id = id;
         (*body).process = task::process(moved);
         (*body).tid = task::tid(moved);
-        (*body).container_slot = cgroup_state(id).container_slot;
+        (*body).container_slot = Place::of_cgroup(id).state.container_slot;
     }
-    draft.submit::<CgroupAttach>(&CRITICAL, Kind::CgroupAttach, Class::Cgroup, &subject, 0, 0);
+    let end = Draft::start::<CgroupAttach>();
+    draft.submit(
+        &CRITICAL,
+        Kind::CgroupAttach,
+        &Subject::new(place, task),
+        0,
+        end,
+    );
     0
 }
 
 /// Reports a cgroup that was made or removed by the current task.
 #[inline(always)]
 fn report(kind: Kind, cgroup: Address, path: Address) {
-    let subject = Subject::of(task::current());
-    let Some(draft) = Draft::claim(&subject, Class::Cgroup) else {
+    let task = task::current();
+    let place = Place::of(task);
+    let Some(draft) = Draft::admitted(&place, Class::Cgroup as u32) else {
         return;
     };
-    let id = cgroup::id(cgroup);
+    let start = Draft::start::<Cgroup>();
+    let end = draft.append_string::<MAX_PATH>(start, path);
     let body = draft.body::<Cgroup>();
-    // SAFETY: the payload is longer than what is read; the helper fails on a source that is not mapped.
-    let length = unsafe {
-        bpf_probe_read_kernel_str(
-            draft.payload::<Cgroup>().cast(),
-            MAX_PATH as u32,
-            path as *const core::ffi::c_void,
-        )
-    };
-    let length = if length <= 1 { 0 } else { length as u32 - 1 };
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe {
-        (*body).id = id;
+        (*body).id = cgroup::id(cgroup);
         (*body).parent_id = cgroup::parent_id(cgroup);
-        (*body).path_length = length;
+        (*body).path_length = end - start;
         (*body).reserved = 0;
     }
-    draft.submit::<Cgroup>(&CRITICAL, kind, Class::Cgroup, &subject, 0, length);
+    draft.submit(&CRITICAL, kind, &Subject::new(place, task), 0, end);
 }

@@ -2,19 +2,20 @@
 //! executable is `mm->exe_file`, the arguments are in the new memory, the credentials are committed.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use watchkeeper_ebpf::{
     loss::Class,
     record::{Exec, Kind, MAX_ARGV, MAX_COMPONENT, exec_flag},
+    tables::KnownCredentials,
 };
 
 use crate::{
-    kernel::{Address, cred, file, follow, path, read, task},
+    credentials::{known, note},
+    kernel::{Address, cred, environment, file, follow, path, read, task},
     maps::TELEMETRY,
-    output::{Draft, PAYLOAD_MASK, Payload, Subject, is_ignored},
+    output::Draft,
+    subject::{Place, Subject},
 };
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h
@@ -22,83 +23,99 @@ use crate::{
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*const u8>(0) as Address;
     let bprm = ctx.arg::<*const u8>(2) as Address;
-    let subject = Subject::of(task);
-    if is_ignored(subject.state) {
+    let place = Place::of(task);
+    if !place.wants(Class::Process as u32) {
         return 0;
     }
-    let Some(draft) = Draft::claim(&subject, Class::Process) else {
+    let subject = Subject::new(place, task);
+    let before = known(subject.process.pid, subject.process.start_ns);
+    note(task);
+    let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
         return 0;
     };
     let namespaces = task::namespaces(task);
-    let used = fill(&draft, task, bprm);
+    let end = fill(&draft, task, bprm);
+    fill_before(&draft, before);
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe { (*draft.body::<Exec>()).namespaces = namespaces };
-    draft.submit::<Exec>(
+    draft.submit(
         &TELEMETRY,
         Kind::Exec,
-        Class::Process,
         &subject,
         task::host_namespaces(&namespaces),
-        used,
+        end,
     );
     0
 }
 
-/// Fills in all but the namespaces; returns the bytes of variable data.
+/// Fills in all but the namespaces; returns where the content ends.
 #[inline(always)]
 fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     let body = draft.body::<Exec>();
-    let payload = draft.payload::<Exec>();
     let mm = follow(task, offset!(task_mm));
     let exe = follow(mm, offset!(mm_exe_file));
     let fs = follow(task, offset!(task_fs));
     let mut flags = 0;
 
-    let exe_end = path::append_path(
+    let start = Draft::start::<Exec>();
+    let returned = path::append_path(
         draft.level,
-        0,
+        start,
         follow(exe, offset!(file_mnt)),
         follow(exe, offset!(file_dentry)),
     );
-    flags |= path_flags(exe_end, exec_flag::EXE_TRUNCATED, exec_flag::EXE_DETACHED);
-    let mut exe_end = exe_end & PAYLOAD_MASK;
-    if exe_end == 0 {
+    flags |= path::flags(returned, exec_flag::EXE_TRUNCATED, exec_flag::EXE_DETACHED);
+    let mut exe_end = path::end(returned);
+    if exe_end == start {
         // The file itself is the root of a mount that is nowhere (open_tree(2), as runc and crun run themselves).
         let name = follow(follow(exe, offset!(file_dentry)), offset!(dentry_name));
-        let name_end = append_string(payload, 0, name);
-        if name_end != 0 {
+        let name_end = draft.append_string::<MAX_COMPONENT>(start, name);
+        if name_end != start {
             exe_end = name_end + 1;
             flags |= exec_flag::EXE_DETACHED;
         }
     }
 
-    let cwd_end = path::append_path(
+    let returned = path::append_path(
         draft.level,
         exe_end,
         follow(fs, offset!(fs_pwd_mnt)),
         follow(fs, offset!(fs_pwd_dentry)),
     );
-    flags |= path_flags(cwd_end, exec_flag::CWD_TRUNCATED, exec_flag::CWD_DETACHED);
-    let cwd_end = cwd_end & PAYLOAD_MASK;
+    flags |= path::flags(returned, exec_flag::CWD_TRUNCATED, exec_flag::CWD_DETACHED);
+    let cwd_end = path::end(returned);
 
     let filename = follow(bprm, offset!(bprm_filename));
     if filename != follow(bprm, offset!(bprm_interp)) {
         flags |= exec_flag::SCRIPT;
     }
-    let filename_end = append_string(payload, cwd_end, filename);
+    let filename_end = draft.append_string::<MAX_COMPONENT>(cwd_end, filename);
 
-    let start: u64 = read(mm, offset!(mm_arg_start));
-    let end: u64 = read(mm, offset!(mm_arg_end));
-    let mut argv_length = end.saturating_sub(start);
+    let arguments: u64 = read(mm, offset!(mm_arg_start));
+    let arguments_end: u64 = read(mm, offset!(mm_arg_end));
+    let mut argv_length = arguments_end.saturating_sub(arguments);
     if argv_length > MAX_ARGV as u64 {
         argv_length = MAX_ARGV as u64;
         flags |= exec_flag::ARGV_TRUNCATED;
     }
-    if !append_argv(payload, filename_end, start, argv_length as u32) {
+    if !append_argv(draft, filename_end, arguments, argv_length as u32) {
         argv_length = 0;
         flags |= exec_flag::ARGV_UNREADABLE;
     }
+    let argv_end = filename_end + argv_length as u32;
 
+    let returned = environment::append_loader_variables(
+        draft.level,
+        argv_end,
+        read(mm, offset!(mm_env_start)),
+        read(mm, offset!(mm_env_end)),
+    );
+    flags |= path::flags(returned, exec_flag::ENVIRONMENT_TRUNCATED, 0);
+    let end = path::end(returned);
+
+    if task::no_new_privileges(task) {
+        flags |= exec_flag::NO_NEW_PRIVILEGES;
+    }
     let tty = follow(follow(task, offset!(task_signal)), offset!(signal_tty));
     let tty_name = read::<[u8; 32]>(tty, offset!(tty_name));
     // SAFETY: the body belongs to the caller's program until its draft is submitted.
@@ -111,56 +128,54 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
         (*body).stdio[2] = file::descriptor(task, 2);
         (*body).tty = tty_name;
         (*body).flags = flags;
-        (*body).exe_length = exe_end;
+        (*body).exe_length = exe_end.saturating_sub(start);
         (*body).cwd_length = cwd_end.saturating_sub(exe_end);
         (*body).filename_length = filename_end.saturating_sub(cwd_end);
         (*body).argv_length = argv_length as u32;
-        (*body).reserved = 0;
+        (*body).loader_length = end.saturating_sub(argv_end);
+        (*body).seccomp = task::seccomp_mode(task);
     }
-    filename_end + argv_length as u32
+    end
 }
 
-/// What the end of a path says of it.
+/// Fills in the credentials before the exec, where they are known.
 #[inline(always)]
-fn path_flags(end: u32, truncated: u32, detached: u32) -> u32 {
-    let mut flags = 0;
-    if end & path::TRUNCATED != 0 {
-        flags |= truncated;
-    }
-    if end & path::DETACHED != 0 {
-        flags |= detached;
-    }
-    flags
-}
-
-/// Appends a string of the kernel, at most [`MAX_COMPONENT`] bytes with its NUL; returns where that is.
-#[inline(always)]
-fn append_string(payload: *mut Payload, start: u32, string: Address) -> u32 {
-    // SAFETY: the offset is masked, and the payload's slack is longer than what is read.
-    let length = unsafe {
-        bpf_probe_read_kernel_str(
-            (payload as *mut u8)
-                .add((start & PAYLOAD_MASK) as usize)
-                .cast(),
-            MAX_COMPONENT as u32,
-            string as *const core::ffi::c_void,
-        )
+fn fill_before(draft: &Draft, before: Option<KnownCredentials>) {
+    let body = draft.body::<Exec>();
+    let (is_known, before) = match before {
+        Some(before) => (1, before),
+        None => (
+            0,
+            KnownCredentials {
+                ids: [0; 4],
+                effective: 0,
+                permitted: 0,
+                loginuid: 0,
+                start_ns: 0,
+            },
+        ),
     };
-    if length <= 1 {
-        return start;
+    // SAFETY: the body belongs to the caller's program until its draft is submitted.
+    unsafe {
+        (*body).before_known = is_known;
+        (*body).before_effective = before.effective;
+        (*body).before_permitted = before.permitted;
+        (*body).before_ids = [
+            before.ids[0] as u32,
+            (before.ids[0] >> 32) as u32,
+            before.ids[2] as u32,
+            (before.ids[2] >> 32) as u32,
+        ];
     }
-    start + (length as u32 - 1)
 }
 
 /// Appends the arguments from the memory of the new program; `false` when they can't be read.
 #[inline(always)]
-fn append_argv(payload: *mut Payload, start: u32, argv: u64, length: u32) -> bool {
-    // SAFETY: the offset is masked, and the masked length is at most the payload's slack.
+fn append_argv(draft: &Draft, start: u32, argv: u64, length: u32) -> bool {
+    // SAFETY: `at` gives a place with slack after it, and the masked length is at most that.
     let result = unsafe {
         bpf_probe_read_user(
-            (payload as *mut u8)
-                .add((start & PAYLOAD_MASK) as usize)
-                .cast(),
+            draft.at(start),
             length & (2 * MAX_ARGV as u32 - 1),
             argv as *const core::ffi::c_void,
         )

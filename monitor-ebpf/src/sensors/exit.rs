@@ -7,40 +7,51 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    kernel::{Address, follow, read, task},
+    credentials::check_credentials,
+    kernel::{follow, read, task},
     maps::TELEMETRY,
-    output::{Draft, Subject, is_ignored},
+    output::Draft,
+    subject::{Place, Subject},
 };
 
-/// `TP_PROTO(struct task_struct *p)`, include/trace/events/sched.h
+/// `SIGSYS`: what seccomp kills with.
+const SIGSYS: u32 = 31;
+/// The signal in a wait status.
+const SIGNAL: u32 = 0x7f;
+
+/// `TP_PROTO(struct task_struct *p)`, include/trace/events/sched.h; `p` is the current task.
 #[btf_tracepoint(function = "sched_process_exit")]
-pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    let task = ctx.arg::<*const u8>(0) as Address;
+pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
+    let task = task::current();
     let signal = follow(task, offset!(task_signal));
+    let own_code: u32 = read(task, offset!(task_exit_code));
     // Already decremented for this thread (kernel/exit.c, do_exit).
-    if read::<u32>(signal, offset!(signal_live)) != 0 || task::is_kernel_thread(task) {
+    let is_last = read::<u32>(signal, offset!(signal_live)) == 0;
+    // Seccomp may kill a thread alone.
+    if !is_last && own_code & SIGNAL != SIGSYS || task::is_kernel_thread(task) {
         return 0;
     }
-    let subject = Subject::of(task);
-    if is_ignored(subject.state) {
+    let place = Place::of(task);
+    if !place.wants(Class::Process as u32) {
         return 0;
     }
-    let Some(draft) = Draft::claim(&subject, Class::Process) else {
+    check_credentials(task);
+    let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
         return 0;
     };
     // The group's code where exit_group(2) or a signal ended all threads, else this last thread's own.
     let group_code: u32 = read(signal, offset!(signal_group_exit_code));
-    let own_code: u32 = read(task, offset!(task_exit_code));
     let body = draft.body::<Exit>();
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe {
-        (*body).status = if group_code == 0 {
+        (*body).status = if group_code == 0 || !is_last {
             own_code
         } else {
             group_code
         };
-        (*body).reserved = 0;
+        (*body).thread_only = u32::from(!is_last);
     }
-    draft.submit::<Exit>(&TELEMETRY, Kind::Exit, Class::Process, &subject, 0, 0);
+    let end = Draft::start::<Exit>();
+    draft.submit(&TELEMETRY, Kind::Exit, &Subject::new(place, task), 0, end);
     0
 }

@@ -4,18 +4,19 @@ use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, builder::PossibleValue};
 use tracing_subscriber::EnvFilter;
-use watchkeeper_ebpf::offsets::Sensor;
+use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
 use super::show;
 use crate::{
     agent::{self, Configuration, SOCKET},
     container::cri::Socket,
-    kernel::loader,
-    serve::sources::Sources,
+    kernel::{attach, sensors},
+    serve::{convert, sources::Sources},
     store::recent::Item,
 };
 
@@ -58,6 +59,20 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = sensors())]
     disable_sensor: Vec<String>,
 
+    /// Of the host's own processes, outside containers, report only these classes of events
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', default_value = "process,cgroup,credential,kernel",
+        value_parser = class)]
+    host_class: Vec<Class>,
+
+    /// How many events of a class one container may cause, a second; more are counted and left out. May be given for
+    /// each class
+    #[arg(long, value_name = "CLASS=RATE", value_parser = budget)]
+    budget: Vec<(Class, Rate)>,
+
+    /// How often the CPU time that containers use is reported
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    cpu_interval: u32,
+
     /// Size of the ring buffer for events, in KiB: a power of two
     #[arg(long, value_name = "KIB", default_value = "4096", value_parser = ring_size)]
     ring_size: u32,
@@ -92,12 +107,40 @@ fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
+fn class(text: &str) -> Result<Class, String> {
+    Class::ALL
+        .into_iter()
+        .find(|class| convert::class_name(*class) == text)
+        .ok_or_else(|| {
+            let names: Vec<_> = Class::ALL.into_iter().map(convert::class_name).collect();
+            format!("give one of {}", names.join(", "))
+        })
+}
+
+fn budget(text: &str) -> Result<(Class, Rate), String> {
+    let (name, rate) = text
+        .split_once('=')
+        .ok_or("give it as CLASS=RATE, such as file=1000")?;
+    let per_second: u32 = rate
+        .parse()
+        .ok()
+        .filter(|rate| (1..=1_000_000).contains(rate))
+        .ok_or("give a rate from 1 to 1000000 events a second")?;
+    Ok((
+        class(name)?,
+        Rate {
+            per_second,
+            burst: per_second,
+        },
+    ))
+}
+
 fn sensors() -> impl clap::builder::TypedValueParser<Value = String> {
     use clap::builder::{PossibleValuesParser, TypedValueParser as _};
     PossibleValuesParser::new(
         Sensor::ALL
             .into_iter()
-            .map(|sensor| PossibleValue::new(loader::name(sensor))),
+            .map(|sensor| PossibleValue::new(sensors::name(sensor))),
     )
     .map(|name| name)
 }
@@ -129,9 +172,12 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 arguments
                     .disable_sensor
                     .iter()
-                    .any(|name| name == loader::name(*sensor))
+                    .any(|name| name == sensors::name(*sensor))
             })
             .collect(),
+        host_classes: arguments.host_class,
+        budgets: arguments.budget,
+        cpu_interval: Duration::from_secs(arguments.cpu_interval.into()),
         node_name: arguments.node_name,
     };
     agent::run(configuration, |sources| {
@@ -141,7 +187,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let active = sources
             .sensors
             .iter()
-            .filter(|status| status.state == loader::SensorState::Active)
+            .filter(|status| status.state == attach::SensorState::Active)
             .count();
         tracing::info!(
             "ready: {active} of {} sensors active, {} containers, listening on {}",

@@ -1,13 +1,16 @@
 //! `watchkeeper events`
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use prost_types::Timestamp;
 
 use super::{
     client::{self, Connection, Output},
-    json, show,
+    detail, json, show,
 };
-use crate::proto::v1::{self, events_client::EventsClient, events_watch_response::Item};
+use crate::proto::v1::{self, EventKind, events_client::EventsClient, events_watch_response::Item};
 
 /// Shows what processes did: the events that the agent still has, and with --follow those to come
 #[derive(Args)]
@@ -23,8 +26,8 @@ pub(super) struct Arguments {
     selection: Selection,
 
     /// Only this kind; may be given more than once
-    #[arg(long, value_name = "KIND")]
-    kind: Vec<Kind>,
+    #[arg(long, value_name = "KIND", value_parser = kind())]
+    kind: Vec<EventKind>,
 }
 
 /// Which part of a stream to show, and how: the same for events and alerts.
@@ -100,29 +103,15 @@ impl From<Filter> for v1::Filter {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    Fork,
-    Exec,
-    Exit,
-    CgroupCreated,
-    CgroupRemoved,
-    CgroupAttach,
-    Loss,
-}
-
-impl From<Kind> for v1::EventKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Fork => Self::Fork,
-            Kind::Exec => Self::Exec,
-            Kind::Exit => Self::Exit,
-            Kind::CgroupCreated => Self::CgroupCreated,
-            Kind::CgroupRemoved => Self::CgroupRemoved,
-            Kind::CgroupAttach => Self::CgroupAttach,
-            Kind::Loss => Self::Loss,
-        }
-    }
+fn kind() -> impl TypedValueParser<Value = EventKind> {
+    PossibleValuesParser::new(
+        detail::kinds().map(|kind| PossibleValue::new(detail::kind_name(kind))),
+    )
+    .map(|name| {
+        detail::kinds()
+            .find(|kind| detail::kind_name(*kind) == name)
+            .unwrap_or_default()
+    })
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -133,11 +122,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let failed = client::refused("reading events");
         let mut stream = EventsClient::new(channel)
             .watch(v1::EventsWatchRequest {
-                kinds: arguments
-                    .kind
-                    .into_iter()
-                    .map(|kind| v1::EventKind::from(kind).into())
-                    .collect(),
+                kinds: arguments.kind.into_iter().map(Into::into).collect(),
                 since: selection.since,
                 until: selection.until,
                 cursor: selection.cursor.unwrap_or_default(),

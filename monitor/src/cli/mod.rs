@@ -4,6 +4,7 @@ mod agent;
 mod alerts;
 mod client;
 mod containers;
+mod detail;
 mod doctor;
 mod events;
 mod json;

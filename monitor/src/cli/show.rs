@@ -7,11 +7,14 @@ use std::{
 
 use prost_types::Timestamp;
 
-use super::terminal::{Style, clean, command_line, styled};
-use crate::proto::v1::{self, event::Detail};
+use super::{
+    detail,
+    terminal::{Style, clean, styled},
+};
+use crate::proto::v1;
 
-/// Characters of a command line that are shown.
-const ARGUMENTS_SHOWN: usize = 160;
+/// Characters of the longest kind of event.
+const KIND_WIDTH: usize = 18;
 /// Characters of a place that are shown in a line: a pod's namespace and name with a container's.
 const PLACE_WIDTH: usize = 40;
 /// Digits of a container id that are shown.
@@ -113,7 +116,7 @@ fn fitted(text: &str, width: usize) -> String {
 /// The heading over events.
 pub(super) fn event_heading() -> String {
     let heading = format!(
-        "{:<25} {:<14} {:<PLACE_WIDTH$} {:>8}  WHAT",
+        "{:<25} {:<KIND_WIDTH$} {:<PLACE_WIDTH$} {:>8}  WHAT",
         "TIME", "KIND", "WHERE", "PID"
     );
     format!("{}\n", styled(&heading, Style::Bold))
@@ -121,60 +124,17 @@ pub(super) fn event_heading() -> String {
 
 /// One event in a line.
 pub(super) fn event(event: &v1::Event) -> String {
-    let process = event.process.clone().unwrap_or_default();
-    let kind = match event.kind() {
-        v1::EventKind::Unspecified => "?",
-        v1::EventKind::Fork => "fork",
-        v1::EventKind::Exec => "exec",
-        v1::EventKind::Exit => "exit",
-        v1::EventKind::CgroupCreated => "cgroup-created",
-        v1::EventKind::CgroupRemoved => "cgroup-removed",
-        v1::EventKind::CgroupAttach => "cgroup-attach",
-        v1::EventKind::Loss => "loss",
-    };
-    let what = match &event.detail {
-        None => program(&process),
-        Some(Detail::Fork(fork)) => format!("{} creates {}", clean(&process.exe), fork.child_pid),
-        Some(Detail::Exit(exit)) => match (exit.signal, exit.code) {
-            (Some(signal), _) => format!("{} killed by signal {signal}", clean(&process.exe)),
-            (None, code) => format!(
-                "{} ends with code {}",
-                clean(&process.exe),
-                code.unwrap_or(0)
-            ),
-        },
-        Some(Detail::Cgroup(cgroup)) => clean(&cgroup.path).into_owned(),
-        Some(Detail::CgroupAttach(attach)) => {
-            let moved = if attach.pid == process.pid {
-                "itself".to_owned()
-            } else {
-                attach.pid.to_string()
-            };
-            format!("moves {moved} to {}", clean(&attach.path))
-        }
-        Some(Detail::Loss(loss)) => {
-            format!("{} {} records: {}", loss.count, loss.class, loss.reason)
-        }
-    };
+    let kind = detail::kind_name(event.kind());
+    let what = detail::what(event);
+    let pid = event.process.as_ref().map_or(0, |process| process.pid);
     format!(
-        "{:<25} {kind:<14} {:<PLACE_WIDTH$} {:>8}  {what}\n",
+        "{:<25} {kind:<KIND_WIDTH$} {:<PLACE_WIDTH$} {pid:>8}  {what}\n",
         time(event.time.as_ref()),
         fitted(
             &place(event.location(), event.container.as_ref()),
             PLACE_WIDTH
         ),
-        process.pid,
     )
-}
-
-/// Executable and arguments; the executable only where the arguments don't name it.
-fn program(process: &v1::Process) -> String {
-    let line = command_line(&process.argv, ARGUMENTS_SHOWN);
-    if process.argv.first() == Some(&process.exe) {
-        line
-    } else {
-        format!("{}  [{line}]", clean(&process.exe))
-    }
 }
 
 /// One alert, in a few lines.
@@ -241,7 +201,7 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
                 } else {
                     format!(" on {}", clean(&process.tty))
                 },
-                program(process)
+                detail::program(process)
             ),
         );
     }

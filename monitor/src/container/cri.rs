@@ -45,6 +45,17 @@ pub enum Socket {
     None,
 }
 
+impl Socket {
+    /// The path that was told.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Auto | Self::None => None,
+        }
+    }
+}
+
 impl CriError {
     /// Whether the connection is gone, and not only this question unanswered.
     #[must_use]

@@ -1,6 +1,7 @@
 //! Containers: which cgroup belongs to which container, and what the runtime knows of it.
 
 pub mod cgroups;
+pub mod cpu;
 pub mod cri;
 pub mod listing;
 pub mod membership;
@@ -8,4 +9,5 @@ pub mod metadata;
 pub mod model;
 pub mod podman;
 pub mod registry;
+pub mod runtime_sockets;
 pub mod shape;

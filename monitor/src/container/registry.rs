@@ -10,7 +10,7 @@ use std::{
     time::SystemTime,
 };
 
-use watchkeeper_ebpf::cgroup::{CgroupState, IGNORED};
+use watchkeeper_ebpf::cgroup::{CgroupState, HOST, IGNORED};
 
 use super::{
     cgroups::{self, Cgroups},
@@ -161,9 +161,9 @@ impl Registry {
                 container_slot: container.slot,
                 flags: 0,
             }),
-            None => self.is_ignored(path).then_some(CgroupState {
+            None => Some(CgroupState {
                 container_slot: 0,
-                flags: IGNORED,
+                flags: if self.is_ignored(path) { IGNORED } else { HOST },
             }),
         };
         announced.state = state.map(|state| (id, state));
@@ -237,6 +237,15 @@ impl Registry {
             }
             None => Place::Unknown,
         }
+    }
+
+    /// The containers that have not ended.
+    #[must_use]
+    pub fn living(&self) -> Vec<Arc<Container>> {
+        self.by_cgroup
+            .values()
+            .filter_map(|slot| Some(Arc::clone(&self.containers.get(slot)?.container)))
+            .collect()
     }
 
     /// Every known cgroup's path, and the container that processes there are in.
@@ -517,7 +526,7 @@ mod tests {
             flags(registry.created(2, "/system.slice/backup/x")),
             IGNORED
         );
-        assert_eq!(flags(registry.created(3, "/system.slice/backup2")), 0);
+        assert_eq!(flags(registry.created(3, "/system.slice/backup2")), HOST);
         let inside = format!("/system.slice/backup/docker-{ID}.scope");
         assert_eq!(flags(registry.created(4, &inside)), 0);
         assert!(matches!(registry.place(4, 0), Place::Container(..)));

@@ -332,6 +332,7 @@ mod tests {
             injected_by: None,
             ancestors,
             place: Place::Container(container, "/docker/x".into()),
+            target: None,
             detail: Detail::Exec,
         }
     }

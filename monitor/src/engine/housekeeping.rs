@@ -23,6 +23,8 @@ impl Engine {
     pub(super) fn keep_house(&mut self, now_ns: u64) {
         clock::synchronise();
         self.report_losses();
+        self.tell_slow_connections(now_ns);
+        self.report_usage(now_ns);
         self.verify_some(now_ns);
         self.processes.sweep(now_ns);
         self.registry.sweep(now_ns);
@@ -109,6 +111,7 @@ impl Engine {
                 injected_by: None,
                 ancestors: Vec::new(),
                 place,
+                target: None,
                 detail: Detail::Loss(loss),
             });
             self.events.push(Arc::clone(&event), event.size());

@@ -5,7 +5,10 @@
 
 mod descent;
 mod housekeeping;
+mod network;
 mod seed;
+mod signals;
+mod usage;
 
 use std::{
     collections::HashMap,
@@ -17,16 +20,20 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{HashMap as KernelMap, MapData, PerCpuHashMap};
+use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuHashMap};
 use tokio::sync::mpsc;
 use watchkeeper_ebpf::{
     cgroup::CgroupState,
     decode::{Record, decode},
     loss::LossKey,
     record::{self, Header, flag},
+    tables::Connecting,
+    watch::Watching,
 };
 
 use descent::{Kin, first_program};
+use network::Network;
+use usage::Usage;
 
 use crate::{
     container::{
@@ -35,10 +42,11 @@ use crate::{
         model::Container,
         podman,
         registry::{Announced, Place, Registry},
+        runtime_sockets::RuntimeSockets,
         shape::Runtime,
     },
     detect::detector::Detector,
-    event::{Ancestor, Cgroup, Detail, Event},
+    event::{Ancestor, Cgroup, Detail, Event, Target},
     kernel::{
         hierarchy::Hierarchy,
         loader::{HostNamespaces, Shared},
@@ -51,6 +59,7 @@ use crate::{
         table::{Entry, Table},
     },
     store::recent::Recent,
+    watch::WatchList,
 };
 
 /// How often losses are read, and what is over is let go of.
@@ -82,6 +91,12 @@ pub struct Maps {
     pub cgroups: KernelMap<MapData, u64, Shared<CgroupState>>,
     /// Lost records.
     pub losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
+    /// TCP connections under way.
+    pub connecting: KernelMap<MapData, u64, Shared<Connecting>>,
+    /// Hashes of watched names.
+    pub watched_names: KernelMap<MapData, u64, u32>,
+    /// What the programs look up beside them.
+    pub watching: Array<MapData, Shared<Watching>>,
 }
 
 /// See the module.
@@ -95,6 +110,9 @@ pub struct Engine {
     events: Arc<Recent<Event>>,
     detector: Detector,
     figures: Arc<Figures>,
+    watch: WatchList,
+    network: Network,
+    usage: Usage,
     /// What the loss counters showed last.
     losses_seen: HashMap<LossKey, u64>,
     /// Processes to be looked for, because records of ends were lost.
@@ -119,6 +137,14 @@ pub struct Parts {
     pub detector: Detector,
     /// Numbers about it.
     pub figures: Arc<Figures>,
+    /// Files whose use is reported.
+    pub watch: WatchList,
+    /// Whether every system call that changes credentials is hooked.
+    pub credentials_explained: bool,
+    /// Sockets of container runtimes.
+    pub runtime_sockets: RuntimeSockets,
+    /// How often the containers' use of CPUs is reported.
+    pub cpu_interval: Duration,
 }
 
 impl Engine {
@@ -127,6 +153,7 @@ impl Engine {
     /// # Errors
     /// When the cgroup hierarchy or procfs can't be read.
     pub fn new(parts: Parts) -> io::Result<Self> {
+        let usage = Usage::new(&parts.hierarchy.mount, parts.cpu_interval);
         let mut engine = Self {
             maps: parts.maps,
             hierarchy: parts.hierarchy,
@@ -137,6 +164,9 @@ impl Engine {
             events: parts.events,
             detector: parts.detector,
             figures: parts.figures,
+            watch: parts.watch,
+            network: Network::new(parts.runtime_sockets),
+            usage,
             losses_seen: HashMap::new(),
             unverified: Vec::new(),
         };
@@ -145,7 +175,25 @@ impl Engine {
             engine.announce(announced);
         }
         engine.seed()?;
+        engine.watch_names(parts.credentials_explained)?;
         Ok(engine)
+    }
+
+    /// Hands the kernel side the names of the watched files. Only then are credentials compared: those of the processes
+    /// that were there before are known by now.
+    fn watch_names(&mut self, credentials_explained: bool) -> io::Result<()> {
+        let (names, mut watching) = self.watch.names();
+        for (hash, bits) in names {
+            self.maps
+                .watched_names
+                .insert(hash, bits, 0)
+                .map_err(io::Error::other)?;
+        }
+        watching.credentials_explained = u64::from(credentials_explained);
+        self.maps
+            .watching
+            .set(0, Shared(watching), 0)
+            .map_err(io::Error::other)
     }
 
     /// Processes records until it is told to stop.
@@ -190,9 +238,14 @@ impl Engine {
 
     fn process(&mut self, header: &Header, record: &Record<'_>) {
         match record {
-            Record::Fork(fork) => self.fork(header, fork),
+            Record::Fork(fork) => {
+                self.fork(header, fork);
+                self.beside_fork(header, fork);
+            }
             Record::Exec(exec) => {
-                self.exec(header, Process::from_record(header, exec));
+                let process = Process::from_record(header, exec);
+                self.exec(header, process);
+                self.beside_exec(header, exec);
             }
             Record::Exit(exit) => {
                 let key = ProcessKey::from(header);
@@ -208,7 +261,9 @@ impl Engine {
                         status: exit.status,
                     },
                 );
-                self.processes.exit(key, header.time_ns);
+                if exit.thread_only == 0 {
+                    self.processes.exit(key, header.time_ns);
+                }
             }
             Record::CgroupMkdir(cgroup, path) => {
                 let path = String::from_utf8_lossy(path).into_owned();
@@ -228,6 +283,8 @@ impl Engine {
                 // The kernel side has done so already, unless the state was only put there afterwards.
                 let _ = self.maps.cgroups.remove(&cgroup.id);
                 if let Some(container) = self.registry.removed(cgroup.id, header.time_ns) {
+                    self.network.forget(container.slot);
+                    self.usage.forget(container.slot);
                     self.end_members(&container, header.time_ns);
                     self.events.amend(container);
                 }
@@ -242,6 +299,15 @@ impl Engine {
                 );
             }
             Record::CgroupAttach(attach) => self.attach(header, attach),
+            Record::Call(call) => self.call(header, call),
+            Record::Socket(socket, path) => self.socket(header, socket, path),
+            Record::Packet(packet, data) => self.packet(header, packet, data),
+            Record::Open(open) => self.open(header, open),
+            Record::CredentialJump(jump) => self.credential_jump(header, jump),
+            Record::Signal(signal) => self.signal(header, signal),
+            Record::IoUring(used) => self.uring(header, used),
+            Record::Module(module, name) => self.module(header, module, name),
+            Record::Denial(denial) => self.denial(header, denial),
         }
     }
 
@@ -265,7 +331,7 @@ impl Engine {
         };
         let membership = self.membership_of_child(&creator, &place, by.clone());
         let process = match by {
-            Some(caller) => Some(caller.forked(fork.child, fork.parent)),
+            Some(caller) => Some(caller.forked(fork)),
             // Nothing is known of the caller: see what procfs tells of the child.
             None => procfs::read(child.pid, self.host)
                 .map(|found| found.process)
@@ -321,7 +387,7 @@ impl Engine {
         if let Some(container) = first_of {
             self.ask_podman(&container, &process);
         }
-        self.emit_of(header, Some(process), membership, place, Detail::Exec);
+        self.emit_of(header, Some(process), membership, place, Detail::Exec, None);
     }
 
     fn attach(&mut self, header: &Header, attach: &record::CgroupAttach) {
@@ -377,11 +443,22 @@ impl Engine {
 
     /// Makes an event of a process that should be in the table, and passes it on.
     fn emit(&mut self, header: &Header, key: ProcessKey, detail: Detail) {
+        self.emit_at(header, key, detail, None);
+    }
+
+    /// The same, with the process that it was done to.
+    fn emit_at(
+        &mut self,
+        header: &Header,
+        key: ProcessKey,
+        detail: Detail,
+        target: Option<Target>,
+    ) {
         let entry = self.processes.get(key);
         let membership = entry.and_then(|entry| entry.attachment.clone());
         let process = entry.map(|entry| Arc::clone(&entry.process));
         let place = self.place(header.cgroup_id, header.container_slot);
-        self.emit_of(header, process, membership, place, detail);
+        self.emit_of(header, process, membership, place, detail, target);
     }
 
     /// Makes an event, and passes it on.
@@ -392,6 +469,7 @@ impl Engine {
         membership: Option<Membership>,
         mut place: Place,
         detail: Detail,
+        target: Option<Target>,
     ) {
         let ancestors = process.as_ref().map_or_else(Vec::new, |process| {
             self.processes
@@ -420,6 +498,7 @@ impl Engine {
             }),
             ancestors,
             place,
+            target,
             detail,
         });
         self.figures.events.fetch_add(1, Ordering::Relaxed);

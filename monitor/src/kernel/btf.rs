@@ -49,7 +49,7 @@ impl KernelTypes {
         Ok(Self { base, overlay })
     }
 
-    /// Byte offset of `type.member.member`, or the size asked for by `sizeof type`.
+    /// Byte offset of `type.member.member` or `type.member+n`, or the size asked for by `sizeof type`.
     #[must_use]
     pub fn offset(&self, place: &str) -> Option<u32> {
         [Some(&self.base), self.overlay.as_ref()]
@@ -57,8 +57,48 @@ impl KernelTypes {
             .flatten()
             .find_map(|btf| match place.strip_prefix("sizeof ") {
                 Some(name) => size_of_struct(btf, name),
-                None => offset_in(btf, place),
+                None => match place.split_once('+') {
+                    Some((place, more)) => Some(offset_in(btf, place)? + more.parse::<u32>().ok()?),
+                    None => offset_in(btf, place),
+                },
             })
+    }
+
+    /// Number of the argument of the `io_uring` tracepoint that is the operation; 0 where it is a field of the request, which
+    /// is the first argument then.
+    ///
+    /// The prototype has had three shapes (include/trace/events/io_uring.h): `submit_sqe(ctx, opcode, ...)` with 5 arguments
+    /// in 5.10, `submit_sqe(ctx, req, opcode, ...)` with 7 after that, and the request alone or with one more in 6.1
+    /// and later.
+    #[must_use]
+    pub fn uring_opcode_argument(&self) -> u32 {
+        match self.tracepoint_arguments("io_uring_submit_sqe") {
+            Some(5) => 1,
+            Some(7) => 2,
+            _ => 0,
+        }
+    }
+
+    /// How many arguments a tracepoint has; `None` for one that the kernel does not have.
+    #[must_use]
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        let base = &self.base;
+        let types = base
+            .resolve_types_by_name(&format!("btf_trace_{name}"))
+            .ok()?;
+        types.iter().find_map(|found| {
+            let Type::Typedef(typedef) = found else {
+                return None;
+            };
+            let Type::Ptr(pointer) = base.resolve_chained_type(typedef).ok()? else {
+                return None;
+            };
+            let Type::FuncProto(prototype) = base.resolve_chained_type(&pointer).ok()? else {
+                return None;
+            };
+            // The first one is for whoever attached.
+            prototype.parameters.len().checked_sub(1)
+        })
     }
 
     /// Value of an enumerator, such as `memory_cgrp_id` of `cgroup_subsys_id`.
@@ -162,6 +202,7 @@ mod tests {
         let types = running();
         assert_eq!(types.offset("list_head.next"), Some(0));
         assert_eq!(types.offset("list_head.prev"), Some(8));
+        assert_eq!(types.offset("list_head.prev+24"), Some(32));
     }
 
     #[test]
@@ -200,6 +241,13 @@ mod tests {
         assert_eq!(types.offset("sizeof list_head"), Some(16));
         assert_eq!(types.enumerator("pid_type", "PIDTYPE_TGID"), Some(1));
         assert_eq!(types.enumerator("pid_type", "PIDTYPE_NONE"), None);
+    }
+
+    #[test]
+    fn arguments_of_tracepoints_are_counted() {
+        let types = running();
+        assert_eq!(types.tracepoint_arguments("sched_process_exec"), Some(3));
+        assert_eq!(types.tracepoint_arguments("no_such_tracepoint"), None);
     }
 
     #[test]

@@ -1,22 +1,30 @@
-//! Loading and attaching: one object, and a sensor that fails leaves the others running.
+//! Loading the object: its globals, its maps, and its programs, each of which may fail alone.
 
 use std::{fs, io, os::unix::fs::MetadataExt as _};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod, include_bytes_aligned,
-    maps::{HashMap, MapData, PerCpuHashMap, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
+    maps::{Array, HashMap, MapData, PerCpuHashMap, RingBuf},
+    programs::ProgramType,
+    sys::{self, BpfHelper},
 };
 use watchkeeper_ebpf::{
+    budget::{Budget, Rate, default_rate},
+    calls::{Spec, TABLE},
     cgroup::CgroupState,
-    loss::LossKey,
+    loss::{Class, LossKey},
     offsets::{KernelOffsets, Sensor, Settings},
+    record::{Namespaces, flag},
+    tables::Connecting,
+    watch::Watching,
 };
 
 use super::{
+    attach::{Attacher, LoadedProgram, SensorState, SensorStatus},
     btf::{BtfError, KernelTypes},
     hierarchy::{Hierarchy, HierarchyError},
-    offsets,
+    offsets, sensors, syscalls,
+    tracefs::Tracefs,
 };
 
 /// The programs, as the build made them.
@@ -35,6 +43,12 @@ unsafe impl Pod for Shared<Settings> {}
 unsafe impl Pod for Shared<CgroupState> {}
 // SAFETY: as above.
 unsafe impl Pod for Shared<LossKey> {}
+// SAFETY: as above.
+unsafe impl Pod for Shared<Spec> {}
+// SAFETY: as above.
+unsafe impl Pod for Shared<Watching> {}
+// SAFETY: as above.
+unsafe impl Pod for Shared<Connecting> {}
 
 /// What to load, and how large.
 #[derive(Clone, Debug)]
@@ -45,30 +59,10 @@ pub struct Options {
     pub critical_bytes: u32,
     /// Sensors that the operator does not want.
     pub disabled: Vec<Sensor>,
-}
-
-/// State of one sensor.
-#[derive(Clone, Debug)]
-pub struct SensorStatus {
-    /// Which.
-    pub sensor: Sensor,
-    /// How it is.
-    pub state: SensorState,
-    /// Why it is not active, or which detail it lacks; empty otherwise.
-    pub reason: String,
-    /// Instructions the verifier went through; 0 where the kernel does not tell.
-    pub verified_instructions: u32,
-}
-
-/// See [`SensorStatus::state`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SensorState {
-    /// Loaded and attached.
-    Active,
-    /// The kernel refused it, or lacks something it needs.
-    Failed,
-    /// Not wanted.
-    Disabled,
+    /// Classes of records that are wanted of the host's own processes.
+    pub host_classes: Vec<Class>,
+    /// Budgets other than the usual ones.
+    pub budgets: Vec<(Class, Rate)>,
 }
 
 /// The programs could not be loaded at all.
@@ -107,7 +101,7 @@ pub enum LoadError {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -132,6 +126,16 @@ pub struct Kernel {
     pub cgroups: HashMap<MapData, u64, Shared<CgroupState>>,
     /// Lost records.
     pub losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
+    /// Hashes of watched names.
+    pub watched_names: HashMap<MapData, u64, u32>,
+    /// What the programs look up beside them.
+    pub watching: Array<MapData, Shared<Watching>>,
+    /// TCP connections under way, by address of the socket.
+    pub connecting: HashMap<MapData, u64, Shared<Connecting>>,
+    /// What was loaded.
+    pub loaded: Vec<LoadedProgram>,
+    /// Whether every system call that changes credentials is hooked.
+    pub credentials_explained: bool,
     /// Where containers are recognised.
     pub hierarchy: Hierarchy,
     /// State of each sensor.
@@ -164,6 +168,22 @@ impl HostNamespaces {
         Self::of(1).or_else(|error| Self::of(2).map_err(|_| error))
     }
 
+    /// Which of these namespaces are the host's, as bits of [`flag`].
+    #[must_use]
+    pub fn flags_of(&self, namespaces: &Namespaces) -> u32 {
+        let mut flags = 0;
+        for (is_host, bit) in [
+            (namespaces.mnt == self.mnt, flag::HOST_MNT_NS),
+            (namespaces.pid == self.pid, flag::HOST_PID_NS),
+            (namespaces.net == self.net, flag::HOST_NET_NS),
+        ] {
+            if is_host {
+                flags |= bit;
+            }
+        }
+        flags
+    }
+
     fn of(pid: u32) -> Result<Self, LoadError> {
         let inode = |name: &str| {
             let path = format!("/proc/{pid}/ns/{name}");
@@ -190,7 +210,7 @@ impl Kernel {
         let types = KernelTypes::of_running_kernel()?;
         let hierarchy = Hierarchy::find(&types)?;
         let offsets = offsets::resolve(&types);
-        drop(types);
+        let uring_opcode_argument = types.uring_opcode_argument();
         let host = HostNamespaces::read()?;
         if host.pid != INITIAL_PID_NAMESPACE {
             return Err(LoadError::PidNamespace);
@@ -202,6 +222,17 @@ impl Kernel {
             host_mnt_ns: host.mnt,
             host_pid_ns: host.pid,
             host_net_ns: host.net,
+            host_classes: options
+                .host_classes
+                .iter()
+                .fold(0, |set, class| set | class.bit()),
+            agent_pid: std::process::id(),
+            uring_opcode_argument,
+            hierarchy_is_unified: u32::from(hierarchy.controller.is_none()),
+            has_registers_helper: u32::from(has_registers_helper()),
+            stack_size: stack_size(),
+            reserved: 0,
+            budgets: budgets(&options.budgets),
         });
         let shared_offsets = Shared(offsets);
         let mut ebpf = EbpfLoader::new()
@@ -211,8 +242,18 @@ impl Kernel {
             .map_max_entries("CRITICAL", options.critical_bytes)
             .load(OBJECT)
             .map_err(|error| LoadError::Object(error.into()))?;
+        describe_calls(&mut ebpf)?;
 
         let btf = Btf::from_sys_fs().map_err(|error| LoadError::Object(error.into()))?;
+        let mut attacher = Attacher {
+            ebpf: &mut ebpf,
+            btf: &btf,
+            types: &types,
+            offsets: &offsets,
+            hierarchy: &hierarchy,
+            tracefs: Tracefs::ensure().map_err(|error| format!("mounting tracefs: {error}")),
+            loaded: std::collections::HashMap::new(),
+        };
         let sensors: Vec<SensorStatus> = Sensor::ALL
             .into_iter()
             .map(|sensor| {
@@ -224,16 +265,22 @@ impl Kernel {
                         verified_instructions: 0,
                     };
                 }
-                attach(&mut ebpf, &btf, &offsets, sensor)
+                attacher.attach(sensor)
             })
             .collect();
+        let mut loaded: Vec<LoadedProgram> = attacher
+            .loaded
+            .into_values()
+            .filter_map(Result::ok)
+            .collect();
+        loaded.sort_by_key(|program| program.name);
         if !sensors
             .iter()
             .any(|status| status.state == SensorState::Active)
         {
             let reason = sensors
                 .into_iter()
-                .map(|status| format!("{}: {}", hook(status.sensor), status.reason))
+                .map(|status| format!("{}: {}", sensors::hook(status.sensor), status.reason))
                 .next()
                 .unwrap_or_default();
             return Err(LoadError::NoSensor { reason });
@@ -244,6 +291,11 @@ impl Kernel {
             critical: RingBuf::try_from(take(&mut ebpf, "CRITICAL")?).map_err(object)?,
             cgroups: HashMap::try_from(take(&mut ebpf, "CGROUPS")?).map_err(object)?,
             losses: PerCpuHashMap::try_from(take(&mut ebpf, "LOSSES")?).map_err(object)?,
+            watched_names: HashMap::try_from(take(&mut ebpf, "WATCHED_NAMES")?).map_err(object)?,
+            watching: Array::try_from(take(&mut ebpf, "WATCHING")?).map_err(object)?,
+            connecting: HashMap::try_from(take(&mut ebpf, "CONNECTING")?).map_err(object)?,
+            loaded,
+            credentials_explained: explained(&sensors),
             programs: ebpf,
             hierarchy,
             sensors,
@@ -261,114 +313,60 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, LoadError> {
         .ok_or_else(|| LoadError::Object(format!("it has no map {name}").into()))
 }
 
-/// Name of a sensor, for people and for `--disable-sensor`.
-#[must_use]
-pub fn name(sensor: Sensor) -> &'static str {
-    match sensor {
-        Sensor::Fork => "process-fork",
-        Sensor::Exec => "process-exec",
-        Sensor::Exit => "process-exit",
-        Sensor::CgroupMkdir => "cgroup-create",
-        Sensor::CgroupRmdir => "cgroup-remove",
-        Sensor::CgroupAttach => "cgroup-attach",
+/// Whether every system call that changes credentials is hooked.
+fn explained(sensors: &[SensorStatus]) -> bool {
+    sensors
+        .iter()
+        .filter(|status| {
+            matches!(
+                status.sensor,
+                Sensor::Credentials | Sensor::Namespaces | Sensor::Exec | Sensor::Fork
+            )
+        })
+        .all(|status| status.state == SensorState::Active)
+}
+
+/// Whether a helper tells where the registers are that a task entered the kernel with (`bpf_task_pt_regs`, since 5.15).
+fn has_registers_helper() -> bool {
+    let supported =
+        sys::is_helper_supported(ProgramType::TracePoint, BpfHelper::BPF_FUNC_task_pt_regs);
+    supported.unwrap_or(false)
+}
+
+/// Bytes of a task's kernel stack (`THREAD_SIZE`): 16 KiB, and on 64-bit ARM at least a page.
+fn stack_size() -> u32 {
+    const USUAL: u32 = 16 << 10;
+    if cfg!(target_arch = "aarch64") {
+        u32::try_from(rustix::param::page_size()).map_or(USUAL, |page| page.max(USUAL))
+    } else {
+        USUAL
     }
 }
 
-/// What is missing without a sensor.
-#[must_use]
-pub fn consequence(sensor: Sensor) -> &'static str {
-    match sensor {
-        Sensor::Fork => {
-            "processes that run no program of their own are unknown, and lineage has gaps"
-        }
-        Sensor::Exec => "programs are not seen, and nothing is detected",
-        Sensor::Exit => "ends of processes are not seen, and the process table fills up",
-        Sensor::CgroupMkdir => {
-            "new containers are recognised late, and what they do first is not attributed to them"
-        }
-        Sensor::CgroupRmdir => "ended containers are listed as running",
-        Sensor::CgroupAttach => "processes put into a container from outside may count as its own",
-    }
-}
-
-/// The tracepoint a sensor hooks, which is also the name of its program.
-#[must_use]
-pub fn hook(sensor: Sensor) -> &'static str {
-    match sensor {
-        Sensor::Fork => "sched_process_fork",
-        Sensor::Exec => "sched_process_exec",
-        Sensor::Exit => "sched_process_exit",
-        Sensor::CgroupMkdir => "cgroup_mkdir",
-        Sensor::CgroupRmdir => "cgroup_rmdir",
-        Sensor::CgroupAttach => "cgroup_attach_task",
-    }
-}
-
-/// Loads and attaches one sensor.
-fn attach(ebpf: &mut Ebpf, btf: &Btf, offsets: &KernelOffsets, sensor: Sensor) -> SensorStatus {
-    let failed = |reason: String| SensorStatus {
-        sensor,
-        state: SensorState::Failed,
-        reason,
-        verified_instructions: 0,
-    };
-    let missing = offsets::missing(offsets, sensor);
-    if !missing.is_empty() {
-        let names: Vec<_> = missing
+/// The budgets of all classes.
+fn budgets(chosen: &[(Class, Rate)]) -> [Budget; Class::PLACES] {
+    let mut budgets = [Budget::NONE; Class::PLACES];
+    for class in Class::ALL {
+        let rate = chosen
             .iter()
-            .map(|field| field.places.join(" or "))
-            .collect();
-        return failed(format!("this kernel has no {}", names.join(", no ")));
+            .rev()
+            .find(|(found, _)| *found == class)
+            .map_or(default_rate(class), |(_, rate)| *rate);
+        budgets[class as usize] = rate.into();
     }
-    let hook = hook(sensor);
-    let Some(program) = ebpf.program_mut(hook) else {
-        return failed("the eBPF object has no such program".to_owned());
-    };
-    let result: Result<u32, ProgramError> = (|| {
-        let program: &mut BtfTracePoint = program.try_into()?;
-        program.load(hook, btf)?;
-        program.attach()?;
-        Ok(program
-            .info()?
-            .verified_instruction_count()
-            .unwrap_or_default())
-    })();
-    match result {
-        Ok(verified_instructions) => SensorStatus {
-            sensor,
-            state: SensorState::Active,
-            reason: if sensor == Sensor::Exec && !offsets::knows_upper_layer(offsets) {
-                "overlayfs is not loaded or has no BTF: files of an overlay's upper layer are not told apart"
-                    .to_owned()
-            } else {
-                String::new()
-            },
-            verified_instructions,
-        },
-        Err(error) => {
-            tracing::debug!(sensor = name(sensor), error = ?error, "sensor failed");
-            failed(reason(&error))
-        }
-    }
+    budgets
 }
 
-/// Why a program failed, in one line: of a verifier's log the last line that says something.
-fn reason(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = format!("{verifier_log:?}");
-            let said = log
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
-            match said {
-                Some(said) => format!("the kernel refused it ({io_error}): {}", said.trim()),
-                None => format!("the kernel refused it ({io_error})"),
-            }
+/// Tells the programs what the arguments of system calls mean.
+fn describe_calls(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let map = ebpf
+        .map_mut("CALLS")
+        .ok_or_else(|| LoadError::Object("it has no map CALLS".into()))?;
+    let mut calls: Array<_, Shared<Spec>> = Array::try_from(map).map_err(object)?;
+    for row in TABLE {
+        if let Some(number) = syscalls::number(row.call) {
+            calls.set(number, Shared(row.spec), 0).map_err(object)?;
         }
-        error => chain(error),
     }
+    Ok(())
 }

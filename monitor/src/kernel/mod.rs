@@ -2,9 +2,14 @@
 //!
 //! Everything here is about the kernel; what a record means for processes and containers is decided later.
 
+pub mod attach;
 pub mod btf;
 pub mod hierarchy;
 pub mod loader;
 pub mod offsets;
+pub mod paths;
 pub mod probe;
 pub mod rings;
+pub mod sensors;
+pub mod syscalls;
+pub mod tracefs;

@@ -9,8 +9,10 @@ use aya::{
 };
 
 use super::{
+    attach::SensorState,
     btf::VMLINUX,
-    loader::{self, HostNamespaces, INITIAL_PID_NAMESPACE, Kernel, Options, SensorState},
+    loader::{HostNamespaces, INITIAL_PID_NAMESPACE, Kernel, Options},
+    sensors,
 };
 
 /// Smallest ring buffer: enough to load the programs.
@@ -65,7 +67,7 @@ pub fn all() -> Vec<Finding> {
         host_view(),
         ring_buffers(),
     ];
-    findings.extend(sensors());
+    findings.extend(trial());
     findings.extend(richer_hooks());
     findings
 }
@@ -135,11 +137,13 @@ fn ring_buffers() -> Finding {
 }
 
 /// Each sensor with the hook it would use, by loading it.
-fn sensors() -> Vec<Finding> {
+fn trial() -> Vec<Finding> {
     let kernel = Kernel::load(&Options {
         telemetry_bytes: TRIAL_RING,
         critical_bytes: TRIAL_RING,
         disabled: Vec::new(),
+        host_classes: Vec::new(),
+        budgets: Vec::new(),
     });
     let kernel = match kernel {
         Ok(kernel) => kernel,
@@ -160,7 +164,7 @@ fn sensors() -> Vec<Finding> {
         .sensors
         .iter()
         .map(|status| {
-            let hook = format!("tp_btf/{}", loader::hook(status.sensor));
+            let hook = sensors::hook(status.sensor);
             let outcome = match (status.state, status.sensor) {
                 (SensorState::Active, _) if status.reason.is_empty() => Outcome::Present(hook),
                 (SensorState::Active, _) => Outcome::Present(format!("{hook}; {}", status.reason)),
@@ -171,10 +175,14 @@ fn sensors() -> Vec<Finding> {
                         .to_owned(),
                 },
                 (_, sensor) => Outcome::Absent {
-                    why: format!("{hook}: {}; {}", status.reason, loader::consequence(sensor)),
+                    why: format!(
+                        "{hook}: {}; {}",
+                        status.reason,
+                        sensors::consequence(sensor)
+                    ),
                 },
             };
-            finding(&format!("sensor {}", loader::name(status.sensor)), outcome)
+            finding(&format!("sensor {}", sensors::name(status.sensor)), outcome)
         })
         .collect();
     findings.push(finding(

@@ -4,10 +4,11 @@ use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use watchkeeper_ebpf::{
     decode::ExecRecord,
-    record::{Credentials, Descriptor, File, Header, Namespaces, ProcessId, exec_flag, flag},
+    record::{Credentials, Descriptor, File, Fork, Header, Namespaces, ProcessId, exec_flag, flag},
 };
 
 use super::clock;
+use crate::kernel::paths;
 
 /// A process by what never comes twice on a boot: its id together with its start.
 ///
@@ -64,6 +65,8 @@ pub struct Process {
     pub parent: Option<ProcessKey>,
     /// When it started.
     pub started: SystemTime,
+    /// Its own pid namespace, and its id there; `None` where that is not known.
+    pub inside: Option<(u32, u32)>,
     /// What it runs, shared with the process it was forked from.
     pub program: Arc<Execution>,
     /// Where this is known from.
@@ -79,6 +82,10 @@ impl Process {
             key: ProcessKey::from(header),
             parent: (parent.pid != 0).then(|| parent.into()),
             started: clock::wall(header.start_ns),
+            inside: inside(
+                record.body.namespaces.pid,
+                record.body.namespaces.pid_inside,
+            ),
             program: Arc::new(Execution::from_record(header, record)),
             source: Source::Kernel,
         }
@@ -86,15 +93,22 @@ impl Process {
 
     /// A child that fork(2) created: it runs the same program.
     #[must_use]
-    pub fn forked(&self, child: ProcessId, parent: ProcessId) -> Self {
+    pub fn forked(&self, fork: &Fork) -> Self {
+        let Fork { child, parent, .. } = *fork;
         Self {
             key: child.into(),
             parent: (parent.pid != 0).then(|| parent.into()),
             started: clock::wall(child.start_ns),
+            inside: inside(fork.child_pid_ns, fork.child_pid_inside),
             program: Arc::clone(&self.program),
             source: Source::Fork,
         }
     }
+}
+
+/// A pid namespace with an id in it, where both are known.
+fn inside(namespace: u32, pid: u32) -> Option<(u32, u32)> {
+    (namespace != 0 && pid != 0).then_some((namespace, pid))
 }
 
 /// One execution of a program.
@@ -122,6 +136,8 @@ pub struct Execution {
     pub host_namespaces: u32,
     /// The executable.
     pub file: File,
+    /// Mode of seccomp: 0 for off, 1 for strict, 2 for a filter.
+    pub seccomp: u32,
     /// Descriptors 0, 1 and 2.
     pub stdio: [Descriptor; 3],
     /// Controlling terminal; empty for none.
@@ -136,17 +152,18 @@ impl Execution {
             cwd,
             filename,
             argv,
+            loader: _,
         } = record;
         Self {
             exec_ns: header.time_ns,
             executed: Some(clock::wall(header.time_ns)),
-            exe: path(
+            exe: paths::from_components(
                 exe,
                 body.flags & exec_flag::EXE_TRUNCATED != 0,
                 body.flags & exec_flag::EXE_DETACHED != 0,
             ),
             argv: Arguments::new(argv),
-            cwd: path(
+            cwd: paths::from_components(
                 cwd,
                 body.flags & exec_flag::CWD_TRUNCATED != 0,
                 body.flags & exec_flag::CWD_DETACHED != 0,
@@ -158,6 +175,7 @@ impl Execution {
             host_namespaces: header.flags
                 & (flag::HOST_MNT_NS | flag::HOST_PID_NS | flag::HOST_NET_NS),
             file: body.exe,
+            seccomp: body.seccomp,
             stdio: body.stdio,
             tty: text(until_nul(&body.tty)),
         }
@@ -220,28 +238,6 @@ pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// A path from its components, the last one first, each ended by NUL.
-fn path(components: &[u8], truncated: bool, detached: bool) -> String {
-    let components: Vec<&[u8]> = components
-        .split(|byte| *byte == 0)
-        .filter(|component| !component.is_empty())
-        .collect();
-    let mut path = String::new();
-    if truncated {
-        path.push_str("...");
-    }
-    for component in components.iter().rev() {
-        if !detached {
-            path.push('/');
-        }
-        path.push_str(&text(component));
-    }
-    if path.is_empty() {
-        path.push('/');
-    }
-    path
-}
-
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -260,6 +256,7 @@ pub(crate) mod tests {
             key,
             parent,
             started: SystemTime::UNIX_EPOCH,
+            inside: None,
             program: Arc::new(Execution {
                 exec_ns: 1,
                 executed: Some(SystemTime::UNIX_EPOCH),
@@ -272,20 +269,12 @@ pub(crate) mod tests {
                 namespaces: Namespaces::default(),
                 host_namespaces: 0,
                 file: File::default(),
+                seccomp: 0,
                 stdio: [Descriptor::default(); 3],
                 tty: String::new(),
             }),
             source: Source::Kernel,
         }
-    }
-
-    #[test]
-    fn paths_are_put_together_from_the_root() {
-        assert_eq!(path(b"sh\0bin\0usr\0", false, false), "/usr/bin/sh");
-        assert_eq!(path(b"", false, false), "/");
-        assert_eq!(path(b"sh\0bin\0", true, false), ".../bin/sh");
-        assert_eq!(path(b"memfd:x\0", false, true), "memfd:x");
-        assert_eq!(path(b"a\xff\0", false, false), "/a\u{fffd}");
     }
 
     #[test]

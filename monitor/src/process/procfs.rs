@@ -79,6 +79,8 @@ pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
         cgroup: namespace(&directory, "cgroup"),
         user: namespace(&directory, "user"),
         pid_inside: last_number(&status, "NSpid:").unwrap_or(0),
+        pid_for_children: namespace(&directory, "pid_for_children"),
+        reserved: 0,
     };
     let mut host_namespaces = 0;
     for (ours, theirs, bit) in [
@@ -103,7 +105,12 @@ pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
             exec_flag::ARGV_TRUNCATED
         } else {
             0
+        } | if last_number(&status, "NoNewPrivs:") == Some(1) {
+            exec_flag::NO_NEW_PRIVILEGES
+        } else {
+            0
         },
+        seccomp: last_number(&status, "Seccomp:").unwrap_or(0),
         credentials: credentials(&directory, &status),
         namespaces,
         host_namespaces,
@@ -117,6 +124,7 @@ pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
                 pid,
                 start_ticks: stat.start_ticks,
             },
+            inside: (namespaces.pid_inside != 0).then_some((namespaces.pid, namespaces.pid_inside)),
             parent: start_ticks(stat.parent).map(|start_ticks| ProcessKey {
                 pid: stat.parent,
                 start_ticks,

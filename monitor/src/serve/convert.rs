@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use prost_types::Timestamp;
 use watchkeeper_ebpf::{
     loss::{Class, Reason},
-    record::{self, descriptor, exec_flag, file_flag, flag},
+    record::{self, descriptor, exec_flag},
 };
 
 use crate::{
@@ -16,7 +16,8 @@ use crate::{
         shape::Runtime,
     },
     detect::alert::Alert,
-    event::{Cgroup, Detail, Event, LossReason},
+    event::{Cgroup, Detail, Event, LossReason, Target},
+    interpret::identity,
     policy::file::Severity,
     process::execution::{Process, ProcessKey, Source},
     proto::v1,
@@ -100,12 +101,12 @@ impl Context {
             location: location.into(),
             container,
             cgroup_path,
-            detail: self.detail(&event.detail),
+            detail: self.detail(event),
         }
     }
 
-    fn detail(&self, detail: &Detail) -> Option<v1::event::Detail> {
-        Some(match detail {
+    fn detail(&self, event: &Event) -> Option<v1::event::Detail> {
+        Some(match &event.detail {
             Detail::Exec => return None,
             Detail::Fork { child, started } => v1::event::Detail::Fork(v1::Fork {
                 child_pid: child.pid,
@@ -129,22 +130,48 @@ impl Context {
                 cgroup_id: *cgroup_id,
                 path: path.as_deref().unwrap_or_default().to_owned(),
             }),
+            Detail::Message(_, detail) => {
+                let mut detail = (**detail).clone();
+                let target = event.target.as_ref().map(|target| self.reference(target));
+                match &mut detail {
+                    v1::event::Detail::FileOpen(open) => open.target = target,
+                    v1::event::Detail::ProcessAccess(access) => access.target = target,
+                    v1::event::Detail::Signal(signal) => signal.target = target,
+                    _ => {}
+                }
+                detail
+            }
             Detail::Loss(loss) => v1::event::Detail::Loss(v1::Loss {
                 cgroup_id: loss.cgroup_id,
                 count: loss.count,
-                class: match loss.class {
-                    Class::Process => "process",
-                    Class::Cgroup => "cgroup",
-                }
-                .to_owned(),
+                class: class_name(loss.class).to_owned(),
                 reason: match loss.reason {
                     LossReason::Kernel(Reason::RingFull) => "ring full",
                     LossReason::Kernel(Reason::NoScratch) => "no scratch buffer",
+                    LossReason::Kernel(Reason::OverBudget) => "over budget",
+                    LossReason::Kernel(Reason::TableFull) => "table full",
                     LossReason::DetectionOverloaded => "detection overloaded",
                 }
                 .to_owned(),
             }),
         })
+    }
+
+    /// The process that something was done to.
+    fn reference(&self, target: &Target) -> v1::ProcessReference {
+        let process = target.process.as_deref();
+        let (location, container, _) = place(&target.place);
+        v1::ProcessReference {
+            pid: target.key.pid,
+            exec_id: process
+                .map(|process| self.exec_id(process))
+                .unwrap_or_default(),
+            exe: process
+                .map(|process| process.program.exe.clone())
+                .unwrap_or_default(),
+            location: location.into(),
+            container_id: container.map(|container| container.id).unwrap_or_default(),
+        }
     }
 
     /// An alert.
@@ -222,12 +249,7 @@ impl Context {
         v1::Process {
             exec_id: self.exec_id(process),
             pid: process.key.pid,
-            // A forked child has a number of its own there, which only its exec tells.
-            pid_inside: if process.source == Source::Fork {
-                0
-            } else {
-                program.namespaces.pid_inside
-            },
+            pid_inside: process.inside.map_or(0, |(_, pid)| pid),
             start_time: Some(timestamp(process.started)),
             exec_time: program.executed.map(timestamp),
             exe: program.exe.clone(),
@@ -236,9 +258,12 @@ impl Context {
             cwd: program.cwd.clone(),
             filename: program.filename.clone(),
             script: program.flags & exec_flag::SCRIPT != 0,
-            credentials: Some(credentials(&program.credentials)),
-            namespaces: Some(namespaces(&program.namespaces, program.host_namespaces)),
-            file: Some(file(&program.file)),
+            credentials: Some(identity::credentials(&program.credentials)),
+            namespaces: Some(identity::namespaces(
+                &program.namespaces,
+                program.host_namespaces,
+            )),
+            file: Some(identity::file(&program.file)),
             stdio: (0..).zip(&program.stdio).map(stdio).collect(),
             tty: program.tty.clone(),
             origin: self::origin(origin).into(),
@@ -249,6 +274,8 @@ impl Context {
             }
             .into(),
             parent_pid: process.parent.map_or(0, |parent| parent.pid),
+            seccomp: program.seccomp,
+            no_new_privileges: program.flags & exec_flag::NO_NEW_PRIVILEGES != 0,
             parent_exec_id: parent
                 .map(|parent| self.exec_id(parent))
                 .unwrap_or_default(),
@@ -310,6 +337,22 @@ fn place(place: &Place) -> (v1::Location, Option<v1::Container>, String) {
     }
 }
 
+/// Name of a class of events.
+#[must_use]
+pub fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Process => "process",
+        Class::Cgroup => "cgroup",
+        Class::Network => "network",
+        Class::Dns => "dns",
+        Class::File => "file",
+        Class::Namespace => "namespace",
+        Class::Credential => "credential",
+        Class::Tampering => "tampering",
+        Class::Kernel => "kernel",
+    }
+}
+
 /// The kind of an event.
 #[must_use]
 pub fn kind(detail: &Detail) -> v1::EventKind {
@@ -321,6 +364,7 @@ pub fn kind(detail: &Detail) -> v1::EventKind {
         Detail::CgroupRemoved(_) => v1::EventKind::CgroupRemoved,
         Detail::CgroupAttach { .. } => v1::EventKind::CgroupAttach,
         Detail::Loss(_) => v1::EventKind::Loss,
+        Detail::Message(kind, _) => *kind,
     }
 }
 
@@ -338,12 +382,16 @@ pub fn severity(severity: Severity) -> v1::Severity {
 
 /// A wait status: the signal in the low seven bits, else the exit code in the next byte (wait(2)).
 fn exit(status: u32) -> v1::Exit {
+    /// What seccomp kills with; nothing keeps others from sending it.
+    const SIGSYS: u32 = 31;
     match status & 0x7f {
         0 => v1::Exit {
+            killed_by_seccomp: false,
             code: Some((status >> 8) & 0xff),
             signal: None,
         },
         signal => v1::Exit {
+            killed_by_seccomp: signal == SIGSYS,
             code: None,
             signal: Some(signal),
         },
@@ -366,136 +414,6 @@ fn origin(origin: Option<Origin>) -> v1::ExecOrigin {
         Some(Origin::Injected) => v1::ExecOrigin::Injected,
         Some(Origin::NamespaceEntry) => v1::ExecOrigin::NamespaceEntry,
         Some(Origin::Unknown) => v1::ExecOrigin::Unknown,
-    }
-}
-
-fn credentials(credentials: &record::Credentials) -> v1::Credentials {
-    let set = |id: u32| (id != u32::MAX).then_some(id);
-    v1::Credentials {
-        uid: credentials.uid,
-        gid: credentials.gid,
-        euid: credentials.euid,
-        egid: credentials.egid,
-        login_uid: set(credentials.loginuid),
-        audit_session: set(credentials.sessionid),
-        cap_effective: capabilities(credentials.cap_effective),
-        cap_permitted: capabilities(credentials.cap_permitted),
-        cap_inheritable: capabilities(credentials.cap_inheritable),
-        cap_bounding: capabilities(credentials.cap_bounding),
-        cap_ambient: capabilities(credentials.cap_ambient),
-    }
-}
-
-/// Every capability that has a name: the full set since kernel 5.9.
-const ALL_CAPABILITIES: u64 = (1 << CAPABILITIES.len()) - 1;
-
-/// Names of capabilities by number (include/uapi/linux/capability.h).
-const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-fn capabilities(set: u64) -> Vec<String> {
-    if set & ALL_CAPABILITIES == ALL_CAPABILITIES {
-        return vec!["ALL".to_owned()];
-    }
-    (0..64)
-        .filter(|number| set & (1 << number) != 0)
-        .map(|number| {
-            CAPABILITIES
-                .get(number)
-                .map_or_else(|| format!("CAP_{number}"), |&name| name.to_owned())
-        })
-        .collect()
-}
-
-fn namespaces(namespaces: &record::Namespaces, host: u32) -> v1::Namespaces {
-    v1::Namespaces {
-        mnt: namespaces.mnt,
-        pid: namespaces.pid,
-        net: namespaces.net,
-        uts: namespaces.uts,
-        ipc: namespaces.ipc,
-        cgroup: namespaces.cgroup,
-        user: namespaces.user,
-        host: [
-            (flag::HOST_MNT_NS, "mnt"),
-            (flag::HOST_PID_NS, "pid"),
-            (flag::HOST_NET_NS, "net"),
-        ]
-        .into_iter()
-        .filter(|(bit, _)| host & bit != 0)
-        .map(|(_, name)| name.to_owned())
-        .collect(),
-    }
-}
-
-fn file(file: &record::File) -> v1::File {
-    let has = |bit: u32| file.flags & bit != 0;
-    let layer = if has(file_flag::MEMFD) {
-        v1::Layer::Memfd
-    } else if has(file_flag::TMPFS) {
-        v1::Layer::Tmpfs
-    } else if has(file_flag::UPPER_LAYER) {
-        v1::Layer::Upper
-    } else if has(file_flag::UPPER_LAYER_UNKNOWN) {
-        v1::Layer::OverlayUnknown
-    } else if has(file_flag::OVERLAY) {
-        v1::Layer::Image
-    } else {
-        v1::Layer::Unspecified
-    };
-    v1::File {
-        inode: file.inode,
-        device: format!("{}:{}", file.device >> 20, file.device & 0xf_ffff),
-        links: file.links,
-        mode: format!("{:o}", file.mode),
-        uid: file.uid,
-        size: file.size,
-        change_time: Some(Timestamp {
-            seconds: file.ctime_s.try_into().unwrap_or(i64::MAX),
-            nanos: file.ctime_ns.try_into().unwrap_or(0),
-        }),
-        layer: layer.into(),
     }
 }
 
@@ -557,14 +475,5 @@ mod tests {
         assert_eq!(exit(3 << 8).code, Some(3));
         assert_eq!(exit(9).signal, Some(9));
         assert_eq!(exit(0x80 | 11).signal, Some(11), "with a core dump");
-    }
-
-    #[test]
-    fn capabilities_are_named() {
-        assert_eq!(capabilities(1 << 21 | 1), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
-        assert_eq!(capabilities(1 << 60), ["CAP_60"]);
-        assert_eq!(capabilities(ALL_CAPABILITIES), ["ALL"]);
-        assert_eq!(capabilities(ALL_CAPABILITIES & !1).len(), 40);
-        assert_eq!(CAPABILITIES[39], "CAP_BPF");
     }
 }

@@ -7,7 +7,10 @@ use tonic::{Request, Response, Status};
 use super::{convert, sources::Sources};
 use crate::{
     container::metadata::Connection,
-    kernel::loader::{self, SensorState, SensorStatus},
+    kernel::{
+        attach::{SensorState, SensorStatus},
+        sensors,
+    },
     process::table,
     proto::v1,
 };
@@ -74,13 +77,13 @@ impl Sources {
             .iter()
             .filter(|status| !status.reason.is_empty())
             .map(|status| {
-                let name = loader::name(status.sensor);
+                let name = sensors::name(status.sensor);
                 match status.state {
                     SensorState::Active => format!("sensor {name}: {}", status.reason),
                     SensorState::Failed | SensorState::Disabled => format!(
                         "sensor {name}: {}: {}",
                         status.reason,
-                        loader::consequence(status.sensor)
+                        sensors::consequence(status.sensor)
                     ),
                 }
             })
@@ -104,7 +107,7 @@ impl Sources {
 
 fn sensor(status: &SensorStatus) -> v1::Sensor {
     v1::Sensor {
-        name: loader::name(status.sensor).to_owned(),
+        name: sensors::name(status.sensor).to_owned(),
         state: match status.state {
             SensorState::Active => v1::SensorState::Active,
             SensorState::Failed => v1::SensorState::Failed,
@@ -112,7 +115,7 @@ fn sensor(status: &SensorStatus) -> v1::Sensor {
         }
         .into(),
         rung: "tracing".to_owned(),
-        hook: format!("tp_btf/{}", loader::hook(status.sensor)),
+        hook: sensors::hook(status.sensor),
         reason: status.reason.clone(),
         verified_instructions: status.verified_instructions,
     }

@@ -11,7 +11,7 @@ use crate::{
     detect::alert::Alert,
     engine::Figures,
     event::Event,
-    kernel::loader::SensorStatus,
+    kernel::attach::SensorStatus,
     store::recent::Recent,
 };
 

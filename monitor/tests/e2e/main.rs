@@ -24,4 +24,5 @@ mod renamed;
 mod sensors;
 mod short_lived;
 mod shutdown;
+mod signals;
 mod state_dir;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 /// A cgroup v2 directory, with those of its parents that did not exist before. Dropping it removes them.
 pub(crate) struct Cgroup {
@@ -38,6 +40,20 @@ impl Cgroup {
             }
         }
         Ok(cgroup)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Kills every process in it.
+    pub(crate) fn kill(&self) {
+        let procs = fs::read_to_string(self.directory.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs.lines().filter_map(|line| line.parse().ok()) {
+            // It fails only for one that has ended.
+            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 
     /// The file through which a process joins, open for writing: a process that writes `0` moves itself.

@@ -1,15 +1,16 @@
-//! A container without a runtime: a kubelet-shaped cgroup, namespaces, and a service as its first process.
+//! A container without a runtime: a kubelet-shaped cgroup, namespaces, and a first process.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cgroup::Cgroup;
-use crate::namespaces;
+use crate::namespaces::{self, Pids};
 
 /// Where its service listens, inside its network namespace.
 const PORT: u16 = 8080;
@@ -31,22 +32,53 @@ pub(crate) struct Container {
 impl Container {
     /// Starts a container whose first process is the service of [`crate::service`].
     pub(crate) fn start() -> Result<Self> {
+        Self::run(Pids::Own, |_| {
+            let mut service = Command::new("/proc/self/exe");
+            service.arg("service").arg(PORT.to_string());
+            service.stdout(Stdio::null());
+            service
+        })
+    }
+
+    /// Starts a container whose first process is what `first` makes of the directory of its cgroup.
+    pub(crate) fn run(pids: Pids, first: impl FnOnce(&Path) -> Command) -> Result<Self> {
         let pod = uuid()?;
         let id = format!("{}{}", uuid()?, uuid()?).replace('-', "");
         let cgroup = Cgroup::make(&format!("kubepods/besteffort/pod{pod}/{id}"))?;
-        let mut service = Command::new("/proc/self/exe");
-        service
-            .arg("service")
-            .arg(PORT.to_string())
-            .current_dir("/");
-        service.stdin(Stdio::null()).stdout(Stdio::null());
-        let init = Init(namespaces::spawn_new(service, cgroup.door()?)?);
+        let mut first = first(cgroup.directory());
+        first.stdin(Stdio::null()).current_dir("/");
+        let init = Init(namespaces::spawn_new(first, pids, cgroup.door()?)?);
         Ok(Self {
             id,
             pod,
             init,
             cgroup,
         })
+    }
+
+    /// What the first process, whose output is a pipe, prints until it ends, and how it ends.
+    pub(crate) fn output(&mut self) -> Result<(ExitStatus, String)> {
+        let init = &mut self.init.0;
+        let mut pipe = init
+            .stdout
+            .take()
+            .context("the container's output is no pipe")?;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let outcome = pipe.read_to_string(&mut text).map(|_| text);
+            // Nobody listens any more when it took too long.
+            let _ = sender.send(outcome);
+        });
+        let text = receiver.recv_timeout(LIMIT).with_context(|| {
+            format!(
+                "what runs in the container does not end within {} s",
+                LIMIT.as_secs()
+            )
+        })?;
+        let text = text.context("could not read the container's output")?;
+        let status = init.wait().context("could not wait for the container")?;
+        Ok((status, text))
     }
 
     /// Sends `request` to the service and returns its answer.
@@ -105,6 +137,13 @@ impl Container {
 
 /// Process 1 of the container's PID namespace: the kernel kills the rest of them with it.
 struct Init(Child);
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // With the host's process ids nothing else would end its other processes.
+        self.cgroup.kill();
+    }
+}
 
 impl Drop for Init {
     fn drop(&mut self) {

@@ -18,8 +18,17 @@ const ENTERED: [(&str, CloneFlags); 4] = [
     ("mnt", CloneFlags::CLONE_NEWNS),
 ];
 
-/// Starts `command` as process 1 of new PID, mount, UTS, IPC and network namespaces, in the cgroup behind `door`.
-pub(crate) fn spawn_new(mut command: Command, door: File) -> Result<Child> {
+/// Whether a container has process ids of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pids {
+    Own,
+    /// Those of the host, as a pod with `hostPID: true` has.
+    Host,
+}
+
+/// Starts `command` in new mount, UTS, IPC and network namespaces, in the cgroup behind `door`; with [`Pids::Own`] as
+/// process 1 of a new PID namespace.
+pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<Child> {
     let enter = move || {
         nix::unistd::write(&door, b"0")?;
         unshare(
@@ -40,8 +49,11 @@ pub(crate) fn spawn_new(mut command: Command, door: File) -> Result<Child> {
     // SAFETY: between fork and exec the closure only makes system calls; it takes no lock, and the paths it passes are
     // short enough for nix to terminate them on the stack.
     unsafe { command.pre_exec(enter) };
-    children_in(|| unshare(CloneFlags::CLONE_NEWPID), || command.spawn())
-        .context("could not start a process in new namespaces")
+    let choose = || match pids {
+        Pids::Own => unshare(CloneFlags::CLONE_NEWPID),
+        Pids::Host => Ok(()),
+    };
+    children_in(choose, || command.spawn()).context("could not start a process in new namespaces")
 }
 
 /// Starts `command` in the namespaces of the process `target` and the cgroup behind `door`; its parent stays outside.

@@ -1,0 +1,187 @@
+//! The ends of socket(2), bind(2), connect(2), accept(2) and accept4(2): what only their own task knows.
+//!
+//! TCP connections that are opened from here are reported by their states, see [`tcp`](super::tcp).
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use watchkeeper_ebpf::{
+    calls::Call,
+    loss::Class,
+    record::{Addresses, Kind, MAX_COMPONENT, Socket, socket_operation},
+};
+
+use super::{
+    calls::{arguments_of, result_of, spec_of},
+    tcp,
+};
+use crate::{
+    credentials::check_credentials,
+    kernel::{Address, file, follow, read, sock, task},
+    maps::{CONNECTING, CRITICAL, FLOWS, TELEMETRY},
+    output::Draft,
+    subject::{Place, Subject},
+};
+
+/// include/linux/socket.h
+const AF_NETLINK: u16 = 16;
+const AF_PACKET: u16 = 17;
+/// include/linux/net.h
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+/// `-EINPROGRESS` of include/uapi/asm-generic/errno.h.
+const EINPROGRESS: i64 = -115;
+/// `NETLINK_NETFILTER` of include/uapi/linux/netlink.h.
+const NETLINK_NETFILTER: u32 = 12;
+/// What comes before the path in an address (`sockaddr_un.sun_path`).
+const SUN_PATH: u32 = 2;
+
+/// Reports a call on a socket that has ended.
+#[tracepoint]
+pub fn socket_exit(ctx: TracePointContext) -> u32 {
+    let Some((number, spec)) = spec_of(&ctx) else {
+        return 0;
+    };
+    let task = task::current();
+    let place = Place::of(task);
+    if !place.wants(Class::Network as u32) {
+        return 0;
+    }
+    let result = result_of(&ctx);
+    let call = spec.call;
+    let by_argument = call == Call::Bind as u16 || call == Call::Connect as u16;
+    let is_under_way = result == EINPROGRESS && call == Call::Connect as u16;
+    if result < 0 && !is_under_way {
+        return 0;
+    }
+    let mut descriptor = result as u64;
+    let mut protocol = 0;
+    if by_argument || call == Call::Socket as u16 {
+        let arguments = arguments_of(task, number);
+        protocol = arguments.values[2] as u32;
+        if by_argument {
+            if !arguments.known {
+                return 0;
+            }
+            descriptor = arguments.values[0];
+        }
+    }
+    let sk = sock::of_file(file::of_descriptor(task, descriptor as u32));
+    if sk == 0 {
+        return 0;
+    }
+    if is_under_way {
+        // The port was chosen after the connection began.
+        if let Some(connecting) = CONNECTING.get_ptr_mut(&sk) {
+            // SAFETY: the entry is valid as long as the program runs.
+            unsafe { (*connecting).addresses = sock::addresses(sk) };
+        }
+        return 0;
+    }
+    of_socket(task, &place, call, sk, protocol);
+    0
+}
+
+#[inline(always)]
+fn of_socket(task: Address, place: &Place, call: u16, sk: Address, asked: u32) {
+    let family = sock::family(sk);
+    let is_inet = family == sock::AF_INET || family == sock::AF_INET6;
+    let mut protocol = sock::protocol(sk);
+    let operation = if call == Call::Socket as u16 {
+        let kind: u16 = read(sk, offset!(sock_type));
+        if !is_unusual(family, kind, protocol) {
+            return;
+        }
+        if family == AF_PACKET {
+            // Its socket does not say.
+            protocol = u32::from(u16::from_be(asked as u16));
+        }
+        socket_operation::CREATED
+    } else if call == Call::Bind as u16 {
+        if !is_inet {
+            return;
+        }
+        socket_operation::BOUND
+    } else if call == Call::Connect as u16 {
+        if family != sock::AF_UNIX {
+            return;
+        }
+        socket_operation::UNIX_CONNECTED
+    } else {
+        if !is_inet || protocol != sock::IPPROTO_TCP {
+            return;
+        }
+        let _ = FLOWS.insert(&sk, &tcp::flow(place, task, 0), 0);
+        socket_operation::ACCEPTED
+    };
+    check_credentials(task);
+    let Some(draft) = Draft::admitted(place, Class::Network as u32) else {
+        return;
+    };
+    let mut end = Draft::start::<Socket>();
+    let start = end;
+    let mut inode = 0;
+    let mut device = 0;
+    if operation == socket_operation::UNIX_CONNECTED {
+        let peer = follow(sk, offset!(unix_peer));
+        let dentry = follow(peer, offset!(unix_path_dentry));
+        let address = follow(peer, offset!(unix_address));
+        let length: u32 = read(address, offset!(unix_address_length));
+        let path = address + u64::from(offset!(unix_address_name)) + u64::from(SUN_PATH);
+        // An abstract address begins with NUL, and has no inode.
+        if dentry == 0 || length <= SUN_PATH {
+            draft.discard();
+            return;
+        }
+        end = draft.append_string::<MAX_COMPONENT>(end, path);
+        let found = follow(dentry, offset!(dentry_inode));
+        inode = read(found, offset!(inode_number));
+        device = read(follow(found, offset!(inode_sb)), offset!(sb_device));
+    }
+    let record = Socket {
+        operation,
+        protocol,
+        addresses: if is_inet {
+            sock::addresses(sk)
+        } else {
+            Addresses {
+                local: [0; 16],
+                remote: [0; 16],
+                local_port: 0,
+                remote_port: 0,
+                family,
+                kind: read(sk, offset!(sock_type)),
+            }
+        },
+        bytes_sent: 0,
+        bytes_received: 0,
+        duration_ns: 0,
+        inode,
+        device,
+        error: 0,
+        outbound: 0,
+        path_length: end - start,
+    };
+    // SAFETY: the body belongs to this program until the draft is submitted.
+    unsafe { *draft.body::<Socket>() = record };
+    let ring = if operation == socket_operation::CREATED {
+        &CRITICAL
+    } else {
+        &TELEMETRY
+    };
+    draft.submit(ring, Kind::Socket, &Subject::new(*place, task), 0, end);
+}
+
+/// Whether a socket is of a kind that ordinary programs do not make: neither TCP, UDP, ICMP echo nor Unix, and of netlink
+/// only that of packet filters.
+#[inline(always)]
+fn is_unusual(family: u16, kind: u16, protocol: u32) -> bool {
+    if family == sock::AF_UNIX {
+        return false;
+    }
+    if family == AF_NETLINK {
+        return protocol == NETLINK_NETFILTER;
+    }
+    if family == sock::AF_INET || family == sock::AF_INET6 {
+        return kind != SOCK_STREAM && kind != SOCK_DGRAM;
+    }
+    true
+}

@@ -1,0 +1,179 @@
+//! `inet_sock_set_state`: the life of TCP connections. Most states change in a soft interrupt, where the current task is
+//! nobody in particular: whose a connection is was noted when it began.
+
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_boot_ns, macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use watchkeeper_ebpf::{
+    loss::Class,
+    record::{Kind, Socket, socket_operation},
+    tables::{Connecting, Flow},
+};
+
+use crate::{
+    credentials::check_credentials,
+    kernel::{Address, read, sock, task},
+    maps::{CONNECTING, FLOWS, TELEMETRY},
+    output::Draft,
+    subject::{Place, Subject},
+};
+
+/// include/net/tcp_states.h
+const TCP_ESTABLISHED: i32 = 1;
+const TCP_SYN_SENT: i32 = 2;
+const TCP_CLOSE: i32 = 7;
+const TCP_LISTEN: i32 = 10;
+
+/// Bit of `SOCK_DONE` of include/net/sock.h: the other end has closed.
+const SOCK_DONE: u64 = 1 << 1;
+
+/// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk = ctx.arg::<*const u8>(0) as Address;
+    let old = ctx.arg::<i32>(1);
+    let new = ctx.arg::<i32>(2);
+    if sock::protocol(sk) != sock::IPPROTO_TCP {
+        return 0;
+    }
+    if new == TCP_SYN_SENT {
+        begins(sk);
+    } else if new == TCP_LISTEN {
+        listens(sk);
+    } else if old == TCP_SYN_SENT {
+        ends_connecting(sk, new);
+    } else if new == TCP_CLOSE {
+        closes(sk);
+    }
+    0
+}
+
+/// Whose a connection is that the current task begins in `place`.
+#[inline(always)]
+pub fn flow(place: &Place, task: Address, outbound: u32) -> Flow {
+    let subject = Subject::new(*place, task);
+    Flow {
+        process: subject.process,
+        cgroup_id: place.cgroup_id,
+        // SAFETY: the helper has no preconditions.
+        started_ns: unsafe { bpf_ktime_get_boot_ns() },
+        tid: subject.tid,
+        uid: subject.uid,
+        outbound,
+        reserved: 0,
+    }
+}
+
+/// Who began a connection.
+#[inline(always)]
+fn subject_of(flow: &Flow) -> Subject {
+    Subject {
+        place: Place::of_cgroup(flow.cgroup_id),
+        process: flow.process,
+        tid: flow.tid,
+        uid: flow.uid,
+    }
+}
+
+/// connect(2), in the task that calls it.
+#[inline(always)]
+fn begins(sk: Address) {
+    let task = task::current();
+    let place = Place::of(task);
+    if !place.wants(Class::Network as u32) {
+        return;
+    }
+    check_credentials(task);
+    let connecting = Connecting {
+        flow: flow(&place, task, 1),
+        addresses: sock::addresses(sk),
+    };
+    let _ = CONNECTING.insert(&sk, &connecting, 0);
+}
+
+/// The connection is there, or there will be none.
+#[inline(always)]
+fn ends_connecting(sk: Address, new: i32) {
+    let Some(connecting) = CONNECTING.get_ptr(&sk) else {
+        return;
+    };
+    // SAFETY: the entry is copied at once.
+    let flow = unsafe { (*connecting).flow };
+    let _ = CONNECTING.remove(&sk);
+    if new == TCP_ESTABLISHED {
+        let _ = FLOWS.insert(&sk, &flow, 0);
+        report(sk, socket_operation::CONNECTED, &flow);
+    } else {
+        report(sk, socket_operation::FAILED, &flow);
+    }
+}
+
+#[inline(always)]
+fn closes(sk: Address) {
+    let Some(flow) = FLOWS.get_ptr(&sk) else {
+        return;
+    };
+    // SAFETY: the entry is copied at once.
+    let flow = unsafe { *flow };
+    let _ = FLOWS.remove(&sk);
+    report(sk, socket_operation::CLOSED, &flow);
+}
+
+/// listen(2), in the task that calls it.
+#[inline(always)]
+fn listens(sk: Address) {
+    let task = task::current();
+    let place = Place::of(task);
+    if !place.wants(Class::Network as u32) {
+        return;
+    }
+    check_credentials(task);
+    let mut flow = flow(&place, task, 0);
+    flow.started_ns = 0;
+    report(sk, socket_operation::LISTENING, &flow);
+}
+
+#[inline(always)]
+fn report(sk: Address, operation: u32, flow: &Flow) {
+    let subject = subject_of(flow);
+    let Some(draft) = Draft::admitted(&subject.place, Class::Network as u32) else {
+        return;
+    };
+    let duration_ns = if flow.started_ns == 0 {
+        0
+    } else {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_boot_ns() }.saturating_sub(flow.started_ns)
+    };
+    let counted = operation == socket_operation::CLOSED;
+    let record = Socket {
+        operation,
+        protocol: sock::IPPROTO_TCP,
+        addresses: sock::addresses(sk),
+        bytes_sent: if counted {
+            read::<u64>(sk, offset!(tcp_bytes_sent))
+                .saturating_sub(read(sk, offset!(tcp_bytes_sent_again)))
+        } else {
+            0
+        },
+        bytes_received: if counted {
+            // The other end's FIN counts as a byte.
+            let received: u64 = read(sk, offset!(tcp_bytes_received));
+            let has_fin = read::<u64>(sk, offset!(sock_flags)) & SOCK_DONE != 0;
+            received.saturating_sub(u64::from(has_fin))
+        } else {
+            0
+        },
+        duration_ns,
+        inode: 0,
+        device: 0,
+        error: read(sk, offset!(sock_error)),
+        outbound: flow.outbound,
+        path_length: 0,
+    };
+    // SAFETY: the body belongs to this program until the draft is submitted.
+    unsafe { *draft.body::<Socket>() = record };
+    let end = Draft::start::<Socket>();
+    draft.submit(&TELEMETRY, Kind::Socket, &subject, 0, end);
+}
