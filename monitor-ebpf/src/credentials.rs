@@ -19,26 +19,29 @@ use crate::{
 
 /// What is compared. `real_cred`: the kernel lends a task other credentials in `cred` now and then (`override_creds`).
 #[inline(always)]
-fn now(task: Address, start_ns: u64) -> KnownCredentials {
-    let cred = follow(task, offset!(task_real_cred));
-    KnownCredentials {
+fn compared(task: Address) -> Address {
+    follow(task, offset!(task_real_cred))
+}
+
+/// Notes the credentials of a task, because what changed them is known. Returns 0.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn note_credentials(task: Address) -> u32 {
+    let process = task::process(task);
+    let key = task::thread_key(process.pid, task::tid(task));
+    let cred = compared(task);
+    let known = KnownCredentials {
         // The eight ids follow each other (struct cred, include/linux/cred.h).
         ids: read(cred, offset!(cred_uid)),
         effective: read(cred, offset!(cred_cap_effective)),
         permitted: read(cred, offset!(cred_cap_permitted)),
-        loginuid: u64::from(
-            read_if_present::<u32>(task, offset!(task_loginuid)).unwrap_or(u32::MAX),
-        ),
-        start_ns,
-    }
-}
-
-/// Notes the credentials of a task, because what changed them is known.
-#[inline(always)]
-pub fn note(task: Address) {
-    let process = task::process(task);
-    let key = task::thread_key(process.pid, task::tid(task));
-    let _ = CREDENTIALS.insert(&key, &now(task, process.start_ns), 0);
+        loginuid: loginuid(task),
+        start_ns: process.start_ns,
+    };
+    let _ = CREDENTIALS.insert(&key, &known, 0);
+    0
 }
 
 /// What was seen last of the thread that begins a program.
@@ -52,70 +55,102 @@ pub fn known(process: u32, start_ns: u64) -> Option<KnownCredentials> {
 
 /// Compares the credentials of a task with those seen last; reports a difference, and notes them. Returns 1 for one.
 ///
-/// A global function, see [`append_path`](crate::kernel::path::append_path).
+/// A global function, see [`append_path`](crate::kernel::path::append_path). The stacks of its callers and its own add up,
+/// so the comparison and the report have frames of their own.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn check_credentials(task: Address) -> u32 {
-    let place = Place::of(task);
     let explained = match WATCHING.get(0) {
         Some(watching) => watching.credentials_explained,
         None => 0,
     };
-    if explained == 0 || !place.wants(Class::Credential as u32) {
+    if explained == 0 || !Place::of(task).wants(Class::Credential as u32) {
         return 0;
     }
-    let subject = Subject::new(place, task);
-    let key = task::thread_key(subject.process.pid, subject.tid);
-    // A thread that has not been seen has those of its process's first one.
-    let leader_key = task::thread_key(subject.process.pid, subject.process.pid);
-    let current = now(task, subject.process.start_ns);
-    let known = match CREDENTIALS.get_ptr(&key) {
-        Some(known) => Some(known),
-        None => CREDENTIALS.get_ptr(&leader_key),
-    };
-    let Some(known) = known else {
-        let _ = CREDENTIALS.insert(&key, &current, 0);
-        return 0;
+    if differ(task) != 0 {
+        report_jump(task);
+        note_credentials(task);
+        return 1;
+    }
+    0
+}
+
+/// What was seen last of a task; where that is nothing, of its process's first thread.
+#[inline(always)]
+fn last_seen(task: Address) -> Option<*const KnownCredentials> {
+    let process = task::process(task);
+    let known = match CREDENTIALS.get_ptr(&task::thread_key(process.pid, task::tid(task))) {
+        Some(known) => known,
+        None => CREDENTIALS.get_ptr(&task::thread_key(process.pid, process.pid))?,
     };
     // SAFETY: the entry is valid as long as the program runs.
-    let known = unsafe { *known };
-    if known.start_ns != current.start_ns {
-        let _ = CREDENTIALS.insert(&key, &current, 0);
+    (unsafe { (*known).start_ns } == process.start_ns).then_some(known)
+}
+
+/// Whether the credentials of a task differ from those seen last. Those of one that was not seen before are noted.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn differ(task: Address) -> u32 {
+    let Some(known) = last_seen(task) else {
+        note_credentials(task);
         return 0;
-    }
-    let same = known.ids[0] == current.ids[0]
-        && known.ids[1] == current.ids[1]
-        && known.ids[2] == current.ids[2]
-        && known.ids[3] == current.ids[3]
-        && known.effective == current.effective
-        && known.permitted == current.permitted;
-    if same && known.loginuid == current.loginuid {
+    };
+    let cred = compared(task);
+    let ids: [u64; 4] = read(cred, offset!(cred_uid));
+    let effective: u64 = read(cred, offset!(cred_cap_effective));
+    let permitted: u64 = read(cred, offset!(cred_cap_permitted));
+    // SAFETY: the entry is valid as long as the program runs.
+    let difference = unsafe {
+        ((*known).ids[0] ^ ids[0])
+            | ((*known).ids[1] ^ ids[1])
+            | ((*known).ids[2] ^ ids[2])
+            | ((*known).ids[3] ^ ids[3])
+            | ((*known).effective ^ effective)
+            | ((*known).permitted ^ permitted)
+            | ((*known).loginuid ^ loginuid(task))
+    };
+    u32::from(difference != 0)
+}
+
+/// Reports the difference.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_jump(task: Address) -> u32 {
+    let place = Place::of(task);
+    let Some(known) = last_seen(task) else {
         return 0;
-    }
-    let _ = CREDENTIALS.insert(&key, &current, 0);
+    };
     let Some(draft) = Draft::admitted(&place, Class::Credential as u32) else {
-        return 1;
+        return 0;
     };
     let body = draft.body::<CredentialJump>();
-    // SAFETY: the body belongs to this program until the draft is submitted.
+    let after_ids: [u32; 8] = read(compared(task), offset!(cred_uid));
+    // SAFETY: the body belongs to this program until the draft is submitted, and the entry is valid as long as it runs.
     unsafe {
-        (*body).before_ids = [
-            known.ids[0] as u32,
-            (known.ids[0] >> 32) as u32,
-            known.ids[1] as u32,
-            (known.ids[1] >> 32) as u32,
-            known.ids[2] as u32,
-            (known.ids[2] >> 32) as u32,
-            known.ids[3] as u32,
-            (known.ids[3] >> 32) as u32,
-        ];
-        (*body).before_effective = known.effective;
-        (*body).before_permitted = known.permitted;
-        (*body).before_loginuid = known.loginuid as u32;
-        (*body).login_only = u32::from(same);
+        (*body).before_ids = (&raw const (*known).ids).cast::<[u32; 8]>().read();
+        (*body).before_effective = (*known).effective;
+        (*body).before_permitted = (*known).permitted;
+        (*body).before_loginuid = (*known).loginuid as u32;
+        (*body).reserved = 0;
+        (*body).after_ids = after_ids;
         (*body).after = cred::of_task(task);
     }
-    let end = Draft::start::<CredentialJump>();
-    draft.submit(&CRITICAL, Kind::CredentialJump, &subject, 0, end);
+    draft.submit(
+        &CRITICAL,
+        Kind::CredentialJump,
+        &Subject::new(place, task),
+        0,
+        Draft::start::<CredentialJump>(),
+    );
     1
+}
+
+/// The user who logged in, as the audit system records it.
+#[inline(always)]
+fn loginuid(task: Address) -> u64 {
+    u64::from(read_if_present::<u32>(task, offset!(task_loginuid)).unwrap_or(u32::MAX))
 }

@@ -2,7 +2,9 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::{
+    EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::BtfTracePointContext,
+};
 use watchkeeper_ebpf::offsets::ABSENT;
 
 /// One field of a global: a constant to the verifier, and a load of its own instead of one of the whole.
@@ -68,6 +70,13 @@ pub fn read_if_present<T>(base: Address, offset: u32) -> Option<T> {
         return None;
     }
     Some(read(base, offset))
+}
+
+/// An argument of a tracepoint as a plain number. The verifier knows more of one that is read directly, and does not take that
+/// for an argument of a global function.
+#[inline(always)]
+pub fn argument(ctx: &BtfTracePointContext, number: usize) -> Address {
+    read(ctx.as_ptr() as Address, number as u32 * 8)
 }
 
 /// Follows a pointer field: 0 where it leads nowhere.

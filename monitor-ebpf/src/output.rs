@@ -6,9 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
-    },
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
     maps::RingBuf,
 };
 use watchkeeper_ebpf::{
@@ -98,6 +96,17 @@ impl Draft {
         None
     }
 
+    /// The scratch buffer that a caller of this function has claimed.
+    #[inline(always)]
+    pub fn claimed(level: u32, class: u32) -> Option<Self> {
+        let scratch = maps::SCRATCH.get_ptr_mut(level)?;
+        Some(Self {
+            scratch,
+            level,
+            class,
+        })
+    }
+
     /// The body of the record.
     #[inline(always)]
     pub fn body<T>(&self) -> *mut T {
@@ -134,16 +143,6 @@ impl Draft {
         // SAFETY: `at` gives a place with at least the slack after it; the helper fails on a source that is not mapped.
         let length =
             unsafe { bpf_probe_read_kernel_str(self.at(start), N as u32, string as *const c_void) };
-        end_of(start, length)
-    }
-
-    /// Appends a string of the current process's memory likewise.
-    #[inline(always)]
-    pub fn append_user_string<const N: usize>(&self, start: u32, string: u64) -> u32 {
-        const { assert!(N <= SLACK) };
-        // SAFETY: as above.
-        let length =
-            unsafe { bpf_probe_read_user_str(self.at(start), N as u32, string as *const c_void) };
         end_of(start, length)
     }
 

@@ -372,12 +372,13 @@ pub mod call_flag {
     pub const NO_ARGUMENTS: u32 = 1 << 0;
     /// [`Call::before`](super::Call::before) is filled in.
     pub const BEFORE: u32 = 1 << 1;
-    /// Path number 0, 1 and 2 (the bases of the strings, and the descriptor's) was cut.
-    pub const PATH_TRUNCATED: [u32; 3] = [1 << 2, 1 << 3, 1 << 4];
-    /// Path number 0, 1 and 2 has no place in a directory tree.
-    pub const PATH_DETACHED: [u32; 3] = [1 << 5, 1 << 6, 1 << 7];
-    /// String number 0, 1 and 2 was cut.
-    pub const STRING_TRUNCATED: [u32; 3] = [1 << 8, 1 << 9, 1 << 10];
+    /// Number of the first of six bits, two for each of the paths (the bases of the strings, and the descriptor's): it has no
+    /// place in a directory tree, and it was cut.
+    pub const PATHS: u32 = 2;
+    /// The first of a path's two bits.
+    pub const DETACHED: u32 = 1 << 0;
+    /// The second.
+    pub const TRUNCATED: u32 = 1 << 1;
     /// The process has a seccomp filter.
     pub const SECCOMP: u32 = 1 << 11;
 }
@@ -586,8 +587,10 @@ wire! {
         pub before_permitted: u64,
         /// The user who logged in, as it was known.
         pub before_loginuid: u32,
-        /// Not 0 where nothing but that changed.
-        pub login_only: u32,
+        /// Always 0.
+        pub reserved: u32,
+        /// The user and group ids now, in the same order.
+        pub after_ids: [u32; 8],
         /// Credentials now.
         pub after: Credentials,
     }

@@ -19,7 +19,7 @@ pub const WRITE: u32 = 1 << 1;
 pub const CHANGE: u32 = 1 << 2;
 
 /// Bytes of a record's strings and paths that are searched for watched names; a record with more is reported.
-pub const MAX_SCAN: u32 = 1_024;
+pub const MAX_SCAN: u32 = 512;
 
 /// The hash of no name.
 pub const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;

@@ -7,16 +7,25 @@ use super::path::TRUNCATED;
 use crate::output::{self, CONTENT_MASK};
 
 /// Most strings that are looked at; one longer than [`CHUNK`] counts more than once.
-const MAX_STRINGS: u32 = 256;
-/// Bytes that are read at a time, NUL included.
+const MAX_STRINGS: u32 = 96;
+/// Bytes that are read at a time, NUL included: a power of two.
 const CHUNK: u32 = 256;
 /// Most bytes of variables that are reported.
 const MAX_REPORTED: u32 = 2_048;
 
+/// How variables of the dynamic loader begin (`LD_*`, `GLIBC_TUNABLES`: ld.so(8)), with what is compared of that.
+const LD: (u32, u32) = (
+    u32::from_ne_bytes(*b"LD_\0"),
+    u32::from_ne_bytes(*b"\xff\xff\xff\0"),
+);
+const GLIBC: u32 = u32::from_ne_bytes(*b"GLIB");
+
 /// Appends those variables, each ended by NUL, at offset `start` of the content of scratch buffer `level`; returns where
-/// they end, together with [`TRUNCATED`] where not all of the environment was looked at.
+/// they end, together with [`TRUNCATED`] where not all of the environment was looked at. The middle of a long variable is
+/// taken for the beginning of another: whoever looks at the names sorts that out.
 ///
-/// A global function, see [`append_path`](super::path::append_path).
+/// A global function, see [`append_path`](super::path::append_path). As few branches as can be: the verifier goes
+/// through the loop once for each way through it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn append_loader_variables(
@@ -27,20 +36,11 @@ pub extern "C" fn append_loader_variables(
 ) -> u32 {
     let mut end = start & CONTENT_MASK;
     let Some(content) = output::content(level) else {
-        return end;
+        return end | TRUNCATED;
     };
     let limit = end + MAX_REPORTED;
     let mut from = environment;
-    let mut continues = false;
-    let mut outcome = TRUNCATED;
     for _ in 0..MAX_STRINGS {
-        if from >= environment_end {
-            outcome = 0;
-            break;
-        }
-        if end > limit {
-            break;
-        }
         // SAFETY: the destination lies within the content: the offset is masked to its counted part, and slack of more than
         // a chunk follows that. The helper fails on a source that is not mapped.
         let (length, first) = unsafe {
@@ -56,20 +56,17 @@ pub extern "C" fn append_loader_variables(
             break;
         }
         let length = length as u32;
-        let is_whole = length < CHUNK;
-        if !continues && length > 4 && is_of_the_loader(first) {
+        if first & LD.1 == LD.0 || first == GLIBC {
             end = (end + length) & CONTENT_MASK;
+            if end > limit {
+                break;
+            }
         }
-        continues = !is_whole;
-        // A chunk that is full ends with a NUL of the helper's own.
-        from += u64::from(if is_whole { length } else { length - 1 });
+        // A chunk that is full ends with a NUL of the helper's own, which is not there.
+        from += u64::from(length - length / CHUNK);
+        if from >= environment_end {
+            return end;
+        }
     }
-    end | outcome
-}
-
-/// Whether a variable begins like those of the dynamic loader (`LD_*`, `GLIBC_TUNABLES`: ld.so(8)).
-#[inline(always)]
-fn is_of_the_loader(first: u32) -> bool {
-    let [a, b, c, d] = first.to_ne_bytes();
-    (a == b'L' && b == b'D' && c == b'_') || (a == b'G' && b == b'L' && c == b'I' && d == b'B')
+    end | TRUNCATED
 }

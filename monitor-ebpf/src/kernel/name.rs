@@ -1,7 +1,7 @@
 //! Whether names of path components are among those that are watched.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use watchkeeper_ebpf::watch::{EMPTY, MAX_NAME, MAX_SCAN, hash_byte};
+use watchkeeper_ebpf::watch::{EMPTY, LEVELS, MAX_NAME, MAX_SCAN, hash_byte};
 
 use super::{Address, follow, read};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
 
 /// Room for a name, a power of two.
 const ROOM: usize = MAX_NAME + 1;
+/// Names of a hard-linked file that are looked at.
+const MAX_ALIASES: u32 = 8;
 
 /// Bits of [`watch`](watchkeeper_ebpf::watch) of the names with this hash.
 #[inline(always)]
@@ -60,6 +62,42 @@ pub extern "C" fn watched_name(dentry: Address) -> u32 {
         hash = hash_byte(hash, bytes[index & (ROOM - 1)]);
     }
     bits(hash)
+}
+
+/// Bits of the names of a directory entry and of the directories above it.
+///
+/// A global function, see [`append_path`](super::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn watched_near(dentry: Address) -> u32 {
+    let mut found = 0;
+    let mut level = dentry;
+    for _ in 0..=LEVELS {
+        found |= watched_name(level);
+        level = follow(level, offset!(dentry_parent));
+    }
+    found
+}
+
+/// Another name of a file than `dentry` that has one of the bits `wanted`; 0 for none. Only names that are in use are known:
+/// one that was just linked is.
+///
+/// A global function, see [`append_path`](super::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn watched_alias(inode: Address, dentry: Address, wanted: u32) -> Address {
+    let mut alias = follow(inode, offset!(inode_aliases));
+    for _ in 0..MAX_ALIASES {
+        if alias == 0 {
+            break;
+        }
+        let other = alias.wrapping_sub(u64::from(offset!(dentry_alias)));
+        if other != dentry && watched_name(other) & wanted != 0 {
+            return other;
+        }
+        alias = follow(alias, 0);
+    }
+    0
 }
 
 /// Bits of all names in the content of scratch buffer `level` between two offsets, where names end with `/` or NUL; every

@@ -4,7 +4,9 @@
 //! descriptors lead to is known. The arguments are in the registers that the task entered the kernel with.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs},
+    helpers::generated::{
+        bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
+    },
     macros::tracepoint,
     programs::TracePointContext,
 };
@@ -16,10 +18,10 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    credentials::{check_credentials, note},
+    credentials::{check_credentials, note_credentials},
     kernel::{Address, cgroup, cred, file, follow, name, path, read, task},
     maps::{BEFORE, CALLS, CRITICAL, TELEMETRY},
-    output::Draft,
+    output::{self, CONTENT_MASK, Draft},
     subject::{Place, Subject},
 };
 
@@ -135,15 +137,16 @@ pub fn call_exit(ctx: TracePointContext) -> u32 {
     }
     let result = result_of(&ctx);
     let key = thread(task);
-    if let Some(arguments) = of_interest(task, number, spec, result)
-        && task::tgid(task) != setting!(agent_pid)
-    {
+    let is_wanted = result >= 0 || spec.flags & spec_flag::SUCCESS_ONLY == 0;
+    if is_wanted && task::tgid(task) != setting!(agent_pid) {
         if spec.flags & spec_flag::CREDENTIALS == 0 {
             check_credentials(task);
         } else if result >= 0 {
-            note(task);
+            note_credentials(task);
         }
-        report(task, &place, spec, result, key, &arguments);
+        if let Some(draft) = Draft::claim(&place, spec.class) {
+            report(task, &place, draft, spec, number, result);
+        }
     }
     if spec.flags & spec_flag::BEFORE != 0 {
         let _ = BEFORE.remove(&key);
@@ -151,32 +154,38 @@ pub fn call_exit(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// The arguments of a call, where it is of interest.
-#[inline(always)]
-fn of_interest(task: Address, number: u64, spec: &Spec, result: i64) -> Option<Arguments> {
-    if result < 0 && spec.flags & spec_flag::SUCCESS_ONLY != 0 {
-        return None;
-    }
-    let arguments = arguments_of(task, number);
-    let first = arguments.values[0];
-    let accepted = spec.accepted == 0
-        || !arguments.known
-        || (first < 64 && spec.accepted >> first & 1 != 0)
-        || (spec.accepted_large != 0 && first == u64::from(spec.accepted_large));
-    accepted.then_some(arguments)
+/// Writes the arguments of the call that ends now into the body in scratch buffer `level`; returns whether they are known.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn write_arguments(level: u32, number: u64) -> u32 {
+    let Some(draft) = Draft::claimed(level, 0) else {
+        return 0;
+    };
+    let arguments = arguments_of(task::current(), number);
+    // SAFETY: the body belongs to the caller until its draft is submitted.
+    unsafe { (*draft.body::<Call>()).arguments = arguments.values };
+    u32::from(arguments.known)
 }
 
-/// An argument by its number; 0 where there is none.
+/// Whether a call with this first argument is reported.
 #[inline(always)]
-fn argument(arguments: &Arguments, number: u8) -> u64 {
-    match number {
-        0 => arguments.values[0],
-        1 => arguments.values[1],
-        2 => arguments.values[2],
-        3 => arguments.values[3],
-        4 => arguments.values[4],
-        5 => arguments.values[5],
-        _ => 0,
+fn is_accepted(spec: &Spec, first: u64) -> bool {
+    spec.accepted == 0
+        || (first < 64 && spec.accepted >> first & 1 != 0)
+        || (spec.accepted_large != 0 && first == u64::from(spec.accepted_large))
+}
+
+/// An argument by its number, out of the body: the verifier follows an index into a map's memory more easily than one
+/// into registers.
+#[inline(always)]
+fn argument(body: *const Call, number: u8) -> u64 {
+    // SAFETY: the arguments are followed by more than two words of the same body, so that every masked index lies in it.
+    unsafe {
+        *(&raw const (*body).arguments)
+            .cast::<u64>()
+            .add(usize::from(number & 7))
     }
 }
 
@@ -189,22 +198,17 @@ fn is_special_mode(call: u16, mode: u64) -> bool {
     mode & RUNS != 0
 }
 
+/// Reports a call, or gives the draft back.
 #[inline(always)]
-fn report(
-    task: Address,
-    place: &Place,
-    spec: &Spec,
-    result: i64,
-    key: u64,
-    arguments: &Arguments,
-) -> Option<()> {
-    if spec.flags & spec_flag::LEADER_ONLY != 0 && task::tgid(task) != task::tid(task) {
-        return None;
-    }
-    let known = arguments.known;
-    let draft = Draft::claim(place, spec.class)?;
+fn report(task: Address, place: &Place, draft: Draft, spec: &Spec, number: u64, result: i64) {
     let body = draft.body::<Call>();
     let start = Draft::start::<Call>();
+    let known = write_arguments(draft.level, number) != 0;
+    let is_thread = spec.flags & spec_flag::LEADER_ONLY != 0 && task::tgid(task) != task::tid(task);
+    if is_thread || (known && !is_accepted(spec, argument(body, 0))) {
+        draft.discard();
+        return;
+    }
     let mut flags = if known { 0 } else { call_flag::NO_ARGUMENTS };
 
     let mut end = start;
@@ -212,31 +216,30 @@ fn report(
     for (index, start) in string_starts.iter_mut().enumerate() {
         *start = end;
         if spec.strings[index] != NONE && known {
-            end = append_argument(&draft, end, argument(arguments, spec.strings[index]));
+            end = append_user_text(draft.level, end, argument(body, spec.strings[index]));
+            end &= CONTENT_MASK;
         }
-        let length = end - *start;
-        if length >= MAX_STRING as u32 {
-            flags |= call_flag::STRING_TRUNCATED[index];
-        }
-        // SAFETY: the body belongs to this program until the draft is submitted.
-        unsafe { (*body).string_lengths[index] = length };
+        // SAFETY: as above.
+        unsafe { (*body).string_lengths[index] = end.saturating_sub(*start) };
     }
+    let mut bases_flags = 0;
     for (index, string) in [string_starts[0], string_starts[1]].into_iter().enumerate() {
         let before = end;
         if spec.bases[index] != NONE && known {
-            let base = spec.bases[index];
-            let directory = if base == CWD {
-                AT_FDCWD
+            let directory = if spec.bases[index] == CWD {
+                AT_FDCWD as u32
             } else {
-                argument(arguments, base) as i32
+                argument(body, spec.bases[index]) as u32
             };
-            let (mount, dentry) = base_of(&draft, task, spec, string, directory);
-            let returned = path::append_path(draft.level, end, mount, dentry);
-            flags |= path::flags(
-                returned,
-                call_flag::PATH_TRUNCATED[index],
-                call_flag::PATH_DETACHED[index],
+            let returned = append_base(
+                draft.level,
+                end,
+                string,
+                directory,
+                u32::from(spec.flags & spec_flag::ROOT),
             );
+            // Two bits, which have the same distance in the record for each path.
+            bases_flags |= (returned >> 30) << (2 * index);
             end = path::end(returned);
         }
         // SAFETY: as above.
@@ -250,7 +253,7 @@ fn report(
             opened = file::of_descriptor(task, result as u32);
         }
     } else if spec.descriptor != NONE && known {
-        opened = file::of_descriptor(task, argument(arguments, spec.descriptor) as u32);
+        opened = file::of_descriptor(task, argument(body, spec.descriptor) as u32);
     }
     let fs = follow(task, offset!(task_fs));
     let (mount, dentry) = if spec.flags & spec_flag::ROOT != 0 {
@@ -266,13 +269,10 @@ fn report(
     };
     if dentry != 0 {
         let returned = path::append_path(draft.level, end, mount, dentry);
-        flags |= path::flags(
-            returned,
-            call_flag::PATH_TRUNCATED[2],
-            call_flag::PATH_DETACHED[2],
-        );
+        bases_flags |= returned >> 30 << 4;
         end = path::end(returned);
     }
+    flags |= bases_flags << call_flag::PATHS;
     // SAFETY: as above.
     unsafe { (*body).path_lengths[2] = end.saturating_sub(before) };
 
@@ -280,18 +280,18 @@ fn report(
     if spec.flags & spec_flag::WATCHED != 0 {
         watched = name::watched_in(draft.level, start, end);
         let special = spec.flags & spec_flag::MODE != 0
-            && is_special_mode(spec.call, argument(arguments, spec.mode));
+            && is_special_mode(spec.call, argument(body, spec.mode));
         if watched & (WRITE | CHANGE) == 0 && !special {
             draft.discard();
-            return None;
+            return;
         }
     } else if spec.class == Class::File as u32 && !is_security_attribute(&draft, string_starts[1]) {
         draft.discard();
-        return None;
+        return;
     }
     if !place.admits(spec.class) {
         draft.discard();
-        return None;
+        return;
     }
 
     // SAFETY: the destination in the body is as long as what is read, and is zeroed where that fails.
@@ -299,11 +299,11 @@ fn report(
         bpf_probe_read_user(
             (&raw mut (*body).pointed).cast(),
             size_of::<[u64; 8]>() as u32,
-            argument(arguments, spec.pointed) as *const core::ffi::c_void,
+            argument(body, spec.pointed) as *const core::ffi::c_void,
         )
     };
-    if task::seccomp_mode(task) != 0 {
-        flags |= call_flag::SECCOMP;
+    if spec.flags & spec_flag::BEFORE != 0 {
+        flags |= call_flag::BEFORE;
     }
     let mut target = 0;
     if spec.flags & spec_flag::PIDFD != 0 {
@@ -311,36 +311,53 @@ fn report(
     } else if spec.flags & spec_flag::PTRACED != 0 && result >= 0 {
         target = task::traced_last(task);
     }
-    let namespaces = task::namespaces(task);
     // SAFETY: as above.
     unsafe {
         (*body).call = u32::from(spec.call);
         (*body).result = result as u64;
-        (*body).arguments = arguments.values;
+        (*body).watched = watched;
+        (*body).flags = flags;
+    }
+    submit_call(draft.level, opened, target, end, spec.class);
+}
+
+/// Fills in the state of the process, the file that its descriptor leads to and the process that it is about, and submits the
+/// record in scratch buffer `level`. In a frame of its own: the stack of one program does not hold all of it.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn submit_call(
+    level: u32,
+    opened: Address,
+    target: Address,
+    end: u32,
+    class: u32,
+) -> u32 {
+    let Some(draft) = Draft::claimed(level, class) else {
+        return 0;
+    };
+    let body = draft.body::<Call>();
+    let task = task::current();
+    let namespaces = task::namespaces(task);
+    let host_namespaces = task::host_namespaces(&namespaces);
+    // SAFETY: the body belongs to the caller, which has given it away, until the draft is submitted.
+    unsafe {
         (*body).after.namespaces = namespaces;
         (*body).after.credentials = cred::of_task(task);
-        if let Some(before) = BEFORE.get_ptr(&key)
-            && spec.flags & spec_flag::BEFORE != 0
-        {
-            flags |= call_flag::BEFORE;
-            (*body).before = *before;
-        } else {
-            (*body).before.namespaces = namespaces;
-            (*body).before.credentials = (*body).after.credentials;
+        if task::seccomp_mode(task) != 0 {
+            (*body).flags |= call_flag::SECCOMP;
+        }
+        match BEFORE.get_ptr(&thread(task)) {
+            Some(before) if (*body).flags & call_flag::BEFORE != 0 => (*body).before = *before,
+            _ => (*body).before = (*body).after,
         }
         (*body).file = file::describe(opened);
         (*body).device = file::device(opened);
         (*body).target = task::process(target);
-        (*body).target_cgroup_id = if target == 0 {
-            0
-        } else {
-            cgroup::id(cgroup::of_task(target))
-        };
-        (*body).watched = watched;
-        (*body).flags = flags;
+        (*body).target_cgroup_id = cgroup::id(cgroup::of_task(target));
     }
-    let subject = Subject::new(*place, task);
-    let ring = if spec.class == Class::File as u32 {
+    let ring = if class == Class::File as u32 {
         &TELEMETRY
     } else {
         &CRITICAL
@@ -348,53 +365,81 @@ fn report(
     draft.submit(
         ring,
         Kind::Call,
-        &subject,
-        task::host_namespaces(&namespaces),
+        &Subject::new(Place::of(task), task),
+        host_namespaces,
         end,
     );
-    Some(())
+    0
 }
 
-/// Appends a string of the process with its NUL; nothing where it is empty or can't be read.
-#[inline(always)]
-fn append_argument(draft: &Draft, start: u32, string: u64) -> u32 {
-    let end = draft.append_user_string::<MAX_STRING>(start, string);
-    if end == start { start } else { end + 1 }
+/// Appends a string of the current process with its NUL at an offset of the content of scratch buffer `level`; returns where
+/// that ends: nothing is appended where it is empty or can't be read.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn append_user_text(level: u32, start: u32, string: u64) -> u32 {
+    let Some(content) = output::content(level) else {
+        return start;
+    };
+    // SAFETY: the offset is masked, and slack of more than a string follows; the helper fails on a source that is not mapped.
+    let length = unsafe {
+        bpf_probe_read_user_str(
+            (content as *mut u8)
+                .add((start & CONTENT_MASK) as usize)
+                .cast(),
+            MAX_STRING as u32,
+            string as *const core::ffi::c_void,
+        )
+    };
+    if length <= 1 {
+        return start;
+    }
+    start + length as u32
 }
 
-/// The directory that a path is relative to: the root for one that is absolute, the working directory, or that of a
-/// descriptor.
-#[inline(always)]
-fn base_of(
-    draft: &Draft,
-    task: Address,
-    spec: &Spec,
+/// Appends the path of the directory that a string is relative to: the root for one that is absolute (nothing, where
+/// the call changes that: `is_root_call`), the working directory, or that of a descriptor. Returns what
+/// [`append_path`](crate::kernel::path::append_path) does.
+///
+/// A global function like that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn append_base(
+    level: u32,
+    start: u32,
     string: u32,
-    directory: i32,
-) -> (Address, Address) {
+    directory: u32,
+    is_root_call: u32,
+) -> u32 {
+    let Some(content) = output::content(level) else {
+        return start;
+    };
+    let task = task::current();
     let fs = follow(task, offset!(task_fs));
-    // SAFETY: `at` gives a place within the content.
-    let first = unsafe { *draft.at(string).cast::<u8>() };
-    if first == b'/' && spec.flags & spec_flag::ROOT != 0 {
-        // The root is another one by now.
-        (0, 0)
-    } else if first == b'/' {
+    // SAFETY: the masked offset lies within the content.
+    let first = unsafe { *(content as *const u8).add((string & CONTENT_MASK) as usize) };
+    let (mount, dentry) = if first == b'/' {
+        if is_root_call != 0 {
+            return start;
+        }
         (
             follow(fs, offset!(fs_root_mnt)),
             follow(fs, offset!(fs_root_dentry)),
         )
-    } else if directory == AT_FDCWD {
+    } else if directory as i32 == AT_FDCWD {
         (
             follow(fs, offset!(fs_pwd_mnt)),
             follow(fs, offset!(fs_pwd_dentry)),
         )
     } else {
-        let opened = file::of_descriptor(task, directory as u32);
+        let opened = file::of_descriptor(task, directory);
         (
             follow(opened, offset!(file_mnt)),
             follow(opened, offset!(file_dentry)),
         )
-    }
+    };
+    path::append_path(level, start, mount, dentry)
 }
 
 /// Whether the name of an extended attribute begins with `security`.

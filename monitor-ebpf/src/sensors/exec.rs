@@ -11,8 +11,8 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    credentials::{known, note},
-    kernel::{Address, cred, environment, file, follow, path, read, task},
+    credentials::{known, note_credentials},
+    kernel::{Address, argument, cred, environment, file, follow, path, read, task},
     maps::TELEMETRY,
     output::Draft,
     subject::{Place, Subject},
@@ -21,15 +21,15 @@ use crate::{
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    let task = ctx.arg::<*const u8>(0) as Address;
-    let bprm = ctx.arg::<*const u8>(2) as Address;
+    let task = argument(&ctx, 0);
+    let bprm = argument(&ctx, 2);
     let place = Place::of(task);
     if !place.wants(Class::Process as u32) {
         return 0;
     }
     let subject = Subject::new(place, task);
     let before = known(subject.process.pid, subject.process.start_ns);
-    note(task);
+    note_credentials(task);
     let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
         return 0;
     };

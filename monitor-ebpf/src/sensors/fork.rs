@@ -7,8 +7,8 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    credentials::{check_credentials, note},
-    kernel::{Address, cred, follow, read, task},
+    credentials::{check_credentials, note_credentials},
+    kernel::{argument, cred, follow, read, task},
     maps::TELEMETRY,
     output::Draft,
     subject::{Place, Subject},
@@ -19,7 +19,7 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let caller = task::current();
-    let child = ctx.arg::<*const u8>(1) as Address;
+    let child = argument(&ctx, 1);
     if task::tid(child) != task::tgid(child) || task::is_kernel_thread(child) {
         return 0;
     }
@@ -29,7 +29,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     check_credentials(caller);
-    note(child);
+    note_credentials(child);
     let place = Place::of(caller);
     let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
         return 0;

@@ -11,13 +11,17 @@ use watchkeeper_ebpf::{
     calls::Call,
     loss::Class,
     record::{Kind, Open, open_reason, path_flag},
-    watch::{CHANGE, LEVELS, READ, WRITE},
+    watch::{CHANGE, READ, WRITE},
 };
 
 use super::calls::{arguments_of, result_of, spec_of};
 use crate::{
     credentials::check_credentials,
-    kernel::{Address, cgroup, file, follow, name::watched_name, path, read, task},
+    kernel::{
+        Address, cgroup, file, follow,
+        name::{watched_alias, watched_near},
+        path, read, task,
+    },
     maps::{CRITICAL, TELEMETRY},
     output::Draft,
     subject::{Place, Subject},
@@ -52,8 +56,8 @@ const S_IFREG: u32 = 0o100_000;
 const MEM_MAJOR: u32 = 1;
 const MSR_MAJOR: u32 = 202;
 const MINOR_BITS: u32 = 20;
-/// Names of a hard-linked file that are looked at.
-const MAX_NAMES: u32 = 8;
+/// The lowest of the addresses that stand for error numbers (`MAX_ERRNO`, include/linux/err.h).
+const FIRST_ERROR: u64 = (-4_095i64) as u64;
 
 /// Reports a file that was opened.
 #[tracepoint]
@@ -147,88 +151,111 @@ struct Found {
 fn look(task: Address, opened: Address, open_flags: u32, by_handle: bool) -> Found {
     let inode = follow(opened, offset!(file_inode));
     let dentry = follow(opened, offset!(file_dentry));
-    let mode = u32::from(read::<u16>(inode, offset!(inode_mode)));
-    let writes = open_flags & O_ACCMODE != 0 || open_flags & O_TRUNC != 0;
+    let wanted = wanted(open_flags);
+    let mut found = Found {
+        reasons: kind_reasons(inode, open_flags),
+        watched: watched_near(dentry),
+        linked: 0,
+        target: 0,
+        mount_ns: other_mount_namespace(opened),
+    };
+    if by_handle {
+        found.reasons |= open_reason::HANDLE;
+    }
+    if found.watched & wanted != 0 {
+        found.reasons |= open_reason::WATCHED;
+    }
+    if read::<u32>(inode, offset!(inode_links)) > 1 {
+        found.linked = watched_alias(inode, dentry, wanted);
+    }
+    if found.linked != 0 {
+        found.watched |= wanted;
+        found.reasons |= open_reason::LINKED;
+    }
+    if found.mount_ns != 0 {
+        found.reasons |= open_reason::OTHER_MOUNT_NAMESPACE;
+    }
+    if found.reasons != 0 {
+        found.target = process_of(inode);
+        if found.target != 0 && task::tgid(found.target) != task::tgid(task) {
+            found.reasons |= open_reason::OTHER_PROCESS;
+        }
+    }
+    found
+}
+
+/// The bits of [`watch`](watchkeeper_ebpf::watch) that an open with these flags is about.
+#[inline(always)]
+fn wanted(open_flags: u32) -> u32 {
     let mut wanted = if open_flags & O_ACCMODE == O_WRONLY {
         0
     } else {
         READ
     };
-    if writes {
+    if open_flags & O_ACCMODE != 0 {
         wanted |= WRITE;
     }
     if open_flags & O_TRUNC != 0 {
-        wanted |= CHANGE;
+        wanted |= WRITE | CHANGE;
     }
-    let mut found = Found {
-        reasons: 0,
-        watched: 0,
-        linked: 0,
-        target: 0,
-        mount_ns: 0,
-    };
-    if by_handle {
-        found.reasons |= open_reason::HANDLE;
-    }
+    wanted
+}
 
-    let kind = mode & S_IFMT;
-    if (kind == S_IFBLK || kind == S_IFCHR) && open_flags & O_PATH == 0 {
+/// What is of interest in the kind of a file: whether it is a device, or controls the kernel.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn kind_reasons(inode: Address, open_flags: u32) -> u32 {
+    let kind = u32::from(read::<u16>(inode, offset!(inode_mode))) & S_IFMT;
+    if kind == S_IFBLK || kind == S_IFCHR {
         let device: u32 = read(inode, offset!(inode_rdev));
         let (major, minor) = (device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1));
-        if kind == S_IFBLK
+        let is_raw = kind == S_IFBLK
             || major == MSR_MAJOR
-            || (major == MEM_MAJOR && (minor == 1 || minor == 2 || minor == 4))
-        {
-            found.reasons |= open_reason::DEVICE;
+            || (major == MEM_MAJOR && (minor == 1 || minor == 2 || minor == 4));
+        if is_raw && open_flags & O_PATH == 0 {
+            return open_reason::DEVICE;
         }
+        return 0;
     }
-
+    let writes = open_flags & (O_ACCMODE | O_TRUNC) != 0;
+    if kind != S_IFREG || !writes {
+        return 0;
+    }
     let magic: u64 = read(follow(inode, offset!(inode_sb)), offset!(sb_magic));
-    if kind == S_IFREG && writes && is_kernel_control(magic) {
-        found.reasons |= open_reason::KERNEL_CONTROL;
+    if is_kernel_control(magic) {
+        open_reason::KERNEL_CONTROL
+    } else {
+        0
     }
+}
 
-    let mut level = dentry;
-    for _ in 0..=LEVELS {
-        found.watched |= watched_name(level);
-        level = follow(level, offset!(dentry_parent));
+/// The mount namespace that a file lies in, where it is not that of the current task; 0 where it is, or there is none.
+#[inline(always)]
+fn other_mount_namespace(opened: Address) -> Address {
+    let mount = follow(opened, offset!(file_mnt)).wrapping_sub(u64::from(offset!(mount_vfsmount)));
+    let namespace = follow(mount, offset!(mount_namespace));
+    let proxy = follow(task::current(), offset!(task_nsproxy));
+    // None for what was taken off; an error number for the kernel's own mounts (`MNT_NS_INTERNAL`, fs/mount.h).
+    if namespace == 0
+        || namespace >= FIRST_ERROR
+        || namespace == follow(proxy, offset!(nsproxy_mnt))
+    {
+        return 0;
     }
-    if found.watched & wanted != 0 {
-        found.reasons |= open_reason::WATCHED;
-    }
-    if magic == PROC_SUPER_MAGIC && found.reasons != 0 {
-        let proc_inode = inode - u64::from(offset!(proc_inode_vfs));
-        found.target = task::of_pid(follow(proc_inode, offset!(proc_inode_pid)));
-        if found.target != 0 && task::tgid(found.target) != task::tgid(task) {
-            found.reasons |= open_reason::OTHER_PROCESS;
-        }
-    }
-    if kind == S_IFREG && read::<u32>(inode, offset!(inode_links)) > 1 {
-        let mut alias = follow(inode, offset!(inode_aliases));
-        for _ in 0..MAX_NAMES {
-            if alias == 0 {
-                break;
-            }
-            let other = alias - u64::from(offset!(dentry_alias));
-            let bits = watched_name(other);
-            if other != dentry && bits & wanted != 0 {
-                found.watched |= bits;
-                found.linked = other;
-                found.reasons |= open_reason::LINKED;
-            }
-            alias = follow(alias, 0);
-        }
-    }
+    namespace
+}
 
-    let mount = follow(opened, offset!(file_mnt)) - u64::from(offset!(mount_vfsmount));
-    let mount_ns = follow(mount, offset!(mount_namespace));
-    let own = follow(follow(task, offset!(task_nsproxy)), offset!(nsproxy_mnt));
-    // None for the kernel's own mounts; an error number for those that were taken off.
-    if mount_ns != 0 && (mount_ns as i64) < -4_095 && mount_ns != own {
-        found.mount_ns = mount_ns;
-        found.reasons |= open_reason::OTHER_MOUNT_NAMESPACE;
+/// The task that a file below `/proc/PID` is about; 0 for other files.
+#[inline(always)]
+fn process_of(inode: Address) -> Address {
+    let magic: u64 = read(follow(inode, offset!(inode_sb)), offset!(sb_magic));
+    if magic != PROC_SUPER_MAGIC {
+        return 0;
     }
-    found
+    let proc_inode = inode.wrapping_sub(u64::from(offset!(proc_inode_vfs)));
+    task::of_pid(follow(proc_inode, offset!(proc_inode_pid)))
 }
 
 /// Whether a filesystem's files control the kernel.

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use watchkeeper_ebpf::{
     calls::Call,
     loss::Class,
-    record::{Addresses, Kind, MAX_COMPONENT, Socket, socket_operation},
+    record::{Kind, MAX_COMPONENT, Socket, socket_operation},
 };
 
 use super::{
@@ -41,80 +41,89 @@ pub fn socket_exit(ctx: TracePointContext) -> u32 {
         return 0;
     };
     let task = task::current();
-    let place = Place::of(task);
-    if !place.wants(Class::Network as u32) {
+    if !Place::of(task).wants(Class::Network as u32) {
         return 0;
     }
-    let result = result_of(&ctx);
-    let call = spec.call;
-    let by_argument = call == Call::Bind as u16 || call == Call::Connect as u16;
-    let is_under_way = result == EINPROGRESS && call == Call::Connect as u16;
-    if result < 0 && !is_under_way {
-        return 0;
+    let call = u32::from(spec.call);
+    let sk = socket_of_call(call, number, result_of(&ctx) as u64);
+    if sk != 0 && socket_reports(call, sk, number) != 0 {
+        check_credentials(task);
     }
-    let mut descriptor = result as u64;
-    let mut protocol = 0;
-    if by_argument || call == Call::Socket as u16 {
-        let arguments = arguments_of(task, number);
-        protocol = arguments.values[2] as u32;
-        if by_argument {
-            if !arguments.known {
-                return 0;
-            }
-            descriptor = arguments.values[0];
-        }
-    }
-    let sk = sock::of_file(file::of_descriptor(task, descriptor as u32));
-    if sk == 0 {
-        return 0;
-    }
-    if is_under_way {
-        // The port was chosen after the connection began.
-        if let Some(connecting) = CONNECTING.get_ptr_mut(&sk) {
-            // SAFETY: the entry is valid as long as the program runs.
-            unsafe { (*connecting).addresses = sock::addresses(sk) };
-        }
-        return 0;
-    }
-    of_socket(task, &place, call, sk, protocol);
     0
 }
 
-#[inline(always)]
-fn of_socket(task: Address, place: &Place, call: u16, sk: Address, asked: u32) {
+/// The socket that a call was about; 0 where that is of no interest.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn socket_of_call(call: u32, number: u64, result: u64) -> Address {
+    let result = result as i64;
+    let is_under_way = result == EINPROGRESS && call == Call::Connect as u32;
+    if result < 0 && !is_under_way {
+        return 0;
+    }
+    let task = task::current();
+    let mut descriptor = result as u32;
+    if call == Call::Bind as u32 || call == Call::Connect as u32 {
+        let arguments = arguments_of(task, number);
+        if !arguments.known {
+            return 0;
+        }
+        descriptor = arguments.values[0] as u32;
+    }
+    let sk = sock::of_file(file::of_descriptor(task, descriptor));
+    if !is_under_way {
+        return sk;
+    }
+    // The port was chosen after the connection began.
+    if let Some(connecting) = CONNECTING.get_ptr_mut(&sk) {
+        // SAFETY: the entry is valid as long as the program runs.
+        unsafe { (*connecting).addresses = sock::addresses(sk) };
+    }
+    0
+}
+
+/// Reports a call on a socket, where it is of interest. Returns 1 when it was.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn socket_reports(call: u32, sk: Address, number: u64) -> u32 {
+    let task = task::current();
+    let place = Place::of(task);
     let family = sock::family(sk);
     let is_inet = family == sock::AF_INET || family == sock::AF_INET6;
     let mut protocol = sock::protocol(sk);
-    let operation = if call == Call::Socket as u16 {
+    let operation = if call == Call::Socket as u32 {
         let kind: u16 = read(sk, offset!(sock_type));
         if !is_unusual(family, kind, protocol) {
-            return;
+            return 0;
         }
         if family == AF_PACKET {
             // Its socket does not say.
-            protocol = u32::from(u16::from_be(asked as u16));
+            protocol = u32::from(u16::from_be(arguments_of(task, number).values[2] as u16));
         }
         socket_operation::CREATED
-    } else if call == Call::Bind as u16 {
+    } else if call == Call::Bind as u32 {
         if !is_inet {
-            return;
+            return 0;
         }
         socket_operation::BOUND
-    } else if call == Call::Connect as u16 {
+    } else if call == Call::Connect as u32 {
         if family != sock::AF_UNIX {
-            return;
+            return 0;
         }
         socket_operation::UNIX_CONNECTED
     } else {
         if !is_inet || protocol != sock::IPPROTO_TCP {
-            return;
+            return 0;
         }
-        let _ = FLOWS.insert(&sk, &tcp::flow(place, task, 0), 0);
+        let _ = FLOWS.insert(&sk, &tcp::flow(&place, task, 0), 0);
         socket_operation::ACCEPTED
     };
-    check_credentials(task);
-    let Some(draft) = Draft::admitted(place, Class::Network as u32) else {
-        return;
+    let Some(draft) = Draft::admitted(&place, Class::Network as u32) else {
+        return 0;
     };
     let mut end = Draft::start::<Socket>();
     let start = end;
@@ -129,45 +138,36 @@ fn of_socket(task: Address, place: &Place, call: u16, sk: Address, asked: u32) {
         // An abstract address begins with NUL, and has no inode.
         if dentry == 0 || length <= SUN_PATH {
             draft.discard();
-            return;
+            return 0;
         }
         end = draft.append_string::<MAX_COMPONENT>(end, path);
         let found = follow(dentry, offset!(dentry_inode));
         inode = read(found, offset!(inode_number));
         device = read(follow(found, offset!(inode_sb)), offset!(sb_device));
     }
-    let record = Socket {
-        operation,
-        protocol,
-        addresses: if is_inet {
-            sock::addresses(sk)
-        } else {
-            Addresses {
-                local: [0; 16],
-                remote: [0; 16],
-                local_port: 0,
-                remote_port: 0,
-                family,
-                kind: read(sk, offset!(sock_type)),
-            }
-        },
-        bytes_sent: 0,
-        bytes_received: 0,
-        duration_ns: 0,
-        inode,
-        device,
-        error: 0,
-        outbound: 0,
-        path_length: end - start,
-    };
+    let body = draft.body::<Socket>();
+    let addresses = sock::addresses(sk);
     // SAFETY: the body belongs to this program until the draft is submitted.
-    unsafe { *draft.body::<Socket>() = record };
+    unsafe {
+        (*body).operation = operation;
+        (*body).protocol = protocol;
+        (*body).addresses = addresses;
+        (*body).bytes_sent = 0;
+        (*body).bytes_received = 0;
+        (*body).duration_ns = 0;
+        (*body).inode = inode;
+        (*body).device = device;
+        (*body).error = 0;
+        (*body).outbound = 0;
+        (*body).path_length = end - start;
+    }
     let ring = if operation == socket_operation::CREATED {
         &CRITICAL
     } else {
         &TELEMETRY
     };
-    draft.submit(ring, Kind::Socket, &Subject::new(*place, task), 0, end);
+    draft.submit(ring, Kind::Socket, &Subject::new(place, task), 0, end);
+    1
 }
 
 /// Whether a socket is of a kind that ordinary programs do not make: neither TCP, UDP, ICMP echo nor Unix, and of netlink

@@ -13,7 +13,7 @@ use watchkeeper_ebpf::{
 
 use crate::{
     credentials::check_credentials,
-    kernel::{Address, read, sock, task},
+    kernel::{Address, argument, read, sock, task},
     maps::{CONNECTING, FLOWS, TELEMETRY},
     output::Draft,
     subject::{Place, Subject},
@@ -31,20 +31,26 @@ const SOCK_DONE: u64 = 1 << 1;
 /// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let sk = ctx.arg::<*const u8>(0) as Address;
+    let sk = argument(&ctx, 0);
     let old = ctx.arg::<i32>(1);
     let new = ctx.arg::<i32>(2);
     if sock::protocol(sk) != sock::IPPROTO_TCP {
         return 0;
     }
+    // Each in a frame of its own: the stacks of what one calls add up.
     if new == TCP_SYN_SENT {
-        begins(sk);
+        tcp_begins(sk);
     } else if new == TCP_LISTEN {
-        listens(sk);
+        tcp_reports(sk, socket_operation::LISTENING);
+    } else if old == TCP_SYN_SENT && new == TCP_ESTABLISHED {
+        tcp_reports(sk, socket_operation::CONNECTED);
     } else if old == TCP_SYN_SENT {
-        ends_connecting(sk, new);
+        tcp_reports(sk, socket_operation::FAILED);
     } else if new == TCP_CLOSE {
-        closes(sk);
+        tcp_reports(sk, socket_operation::CLOSED);
+    }
+    if new == TCP_SYN_SENT || new == TCP_LISTEN {
+        check_credentials(task::current());
     }
     0
 }
@@ -76,62 +82,63 @@ fn subject_of(flow: &Flow) -> Subject {
     }
 }
 
-/// connect(2), in the task that calls it.
-#[inline(always)]
-fn begins(sk: Address) {
+/// connect(2), in the task that calls it: notes whose the connection is.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tcp_begins(sk: Address) -> u32 {
     let task = task::current();
     let place = Place::of(task);
     if !place.wants(Class::Network as u32) {
-        return;
+        return 0;
     }
-    check_credentials(task);
     let connecting = Connecting {
         flow: flow(&place, task, 1),
         addresses: sock::addresses(sk),
     };
     let _ = CONNECTING.insert(&sk, &connecting, 0);
+    1
 }
 
-/// The connection is there, or there will be none.
-#[inline(always)]
-fn ends_connecting(sk: Address, new: i32) {
-    let Some(connecting) = CONNECTING.get_ptr(&sk) else {
-        return;
-    };
-    // SAFETY: the entry is copied at once.
-    let flow = unsafe { (*connecting).flow };
-    let _ = CONNECTING.remove(&sk);
-    if new == TCP_ESTABLISHED {
-        let _ = FLOWS.insert(&sk, &flow, 0);
-        report(sk, socket_operation::CONNECTED, &flow);
+/// Reports what became of a socket.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tcp_reports(sk: Address, operation: u32) -> u32 {
+    let flow = if operation == socket_operation::LISTENING {
+        let task = task::current();
+        let place = Place::of(task);
+        if !place.wants(Class::Network as u32) {
+            return 0;
+        }
+        Flow {
+            started_ns: 0,
+            ..flow(&place, task, 0)
+        }
+    } else if operation == socket_operation::CLOSED {
+        let Some(flow) = FLOWS.get_ptr(&sk) else {
+            return 0;
+        };
+        // SAFETY: the entry is copied at once.
+        let flow = unsafe { *flow };
+        let _ = FLOWS.remove(&sk);
+        flow
     } else {
-        report(sk, socket_operation::FAILED, &flow);
-    }
-}
-
-#[inline(always)]
-fn closes(sk: Address) {
-    let Some(flow) = FLOWS.get_ptr(&sk) else {
-        return;
+        let Some(connecting) = CONNECTING.get_ptr(&sk) else {
+            return 0;
+        };
+        // SAFETY: the entry is copied at once.
+        let flow = unsafe { (*connecting).flow };
+        let _ = CONNECTING.remove(&sk);
+        if operation == socket_operation::CONNECTED {
+            let _ = FLOWS.insert(&sk, &flow, 0);
+        }
+        flow
     };
-    // SAFETY: the entry is copied at once.
-    let flow = unsafe { *flow };
-    let _ = FLOWS.remove(&sk);
-    report(sk, socket_operation::CLOSED, &flow);
-}
-
-/// listen(2), in the task that calls it.
-#[inline(always)]
-fn listens(sk: Address) {
-    let task = task::current();
-    let place = Place::of(task);
-    if !place.wants(Class::Network as u32) {
-        return;
-    }
-    check_credentials(task);
-    let mut flow = flow(&place, task, 0);
-    flow.started_ns = 0;
-    report(sk, socket_operation::LISTENING, &flow);
+    report(sk, operation, &flow);
+    1
 }
 
 #[inline(always)]

@@ -117,7 +117,9 @@ impl Engine {
             ..jump.after
         };
         // The user who logged in is written to procfs.
-        let is_login = jump.login_only != 0;
+        let is_login = jump.before_ids == jump.after_ids
+            && before.cap_effective == jump.after.cap_effective
+            && before.cap_permitted == jump.after.cap_permitted;
         let change = v1::CredentialChange {
             call: is_login.then(|| v1::Call {
                 name: "loginuid".to_owned(),

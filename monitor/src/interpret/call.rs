@@ -154,13 +154,13 @@ impl Observed<'_> {
 
     /// Path number 0, 1 or 2: the directories that the first two strings are relative to, and the descriptor's.
     fn path(&self, number: usize) -> String {
-        let has = |flags: [u32; 3]| self.body.flags & flags[number] != 0;
+        let flags = self.body.flags >> (call_flag::PATHS as usize + 2 * number);
         match self.record.paths[number] {
             [] => String::new(),
             components => paths::from_components(
                 components,
-                has(call_flag::PATH_TRUNCATED),
-                has(call_flag::PATH_DETACHED),
+                flags & call_flag::TRUNCATED != 0,
+                flags & call_flag::DETACHED != 0,
             ),
         }
     }
