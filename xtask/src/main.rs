@@ -71,7 +71,7 @@ enum Task {
         #[arg(value_name = "TARGET", value_parser = fuzz::TARGETS)]
         targets: Vec<String>,
     },
-    /// Boot other kernels in QEMU, run the demonstration there, look for its alerts
+    /// Boot other kernels in QEMU: the demonstration with its alerts, and every signal with its event
     Vm {
         /// Series of a Debian cloud kernel, such as 5.10, 6.1, 6.12 or 7.3; can be repeated
         #[arg(long = "kernel", value_name = "SERIES", default_values = vm::DEFAULT_KERNELS)]
@@ -79,6 +79,9 @@ enum Task {
         /// Test this agent instead of building one
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
+        /// Write what became of each signal to xtask/records/signals.md
+        #[arg(long)]
+        record: bool,
     },
 }
 
@@ -112,6 +115,10 @@ fn perform(task: Task) -> Result<ExitCode> {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,
         }),
-        Task::Vm { kernels, agent } => vm::run(&kernels, agent),
+        Task::Vm {
+            kernels,
+            agent,
+            record,
+        } => vm::run(&kernels, agent, record),
     }
 }

@@ -51,7 +51,11 @@ pub(crate) fn run() -> Result<ExitCode> {
 
     let mut built = None;
     report.step("release build", || {
-        built = Some((programs::agent(&toolchain)?, programs::actor(&toolchain)?));
+        built = Some(vm::Programs {
+            agent: programs::agent(&toolchain)?,
+            actor: programs::actor(&toolchain)?,
+            suite: programs::suite(&toolchain)?,
+        });
         Ok(Outcome::Passed)
     });
     let not_built = || Ok(Outcome::Skipped("the release build failed".to_owned()));
@@ -75,7 +79,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     });
     for series in vm::DEFAULT_KERNELS {
         report.step(&format!("virtual machine, kernel {series}"), || {
-            let Some((agent, actor)) = &built else {
+            let Some(programs) = &built else {
                 return not_built();
             };
             let machine = match vm::Machine::prepare(series) {
@@ -84,7 +88,7 @@ pub(crate) fn run() -> Result<ExitCode> {
                 Err(error) if std::env::var_os("CI").is_some() => return Err(error),
                 Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
             };
-            machine.test(agent, actor)
+            Ok(machine.test(programs)?.0)
         });
     }
     print!("{}", report.summary());

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# Process 1 of a test machine: starts the agent, runs the demonstration beside it, looks at what came of it.
+# Process 1 of a test machine: starts the agent, runs the demonstration beside it, looks at what came of it. Then the suite of
+# signals, which starts an agent of its own.
 # Lines that start with `vm:` are for the harness; the last one is the verdict.
 
 export PATH=/bin
@@ -57,6 +58,8 @@ for module in /lib/modules/*.xz; do
     [ ! -e "$module" ] || unxz "$module"
 done
 for module in /lib/modules/*.ko; do
+    # That one is for the suite to load.
+    [ "$module" != /lib/modules/dummy.ko ] || continue
     [ ! -e "$module" ] || insmod "$module" || echo "could not load $module"
 done
 ip link set lo up
@@ -93,4 +96,16 @@ wait "$agent"
 code=$?
 [ "$code" -eq 0 ] || fail "the agent ended with $code after SIGTERM"
 [ ! -e "$socket" ] || fail "the agent left its socket behind"
+
+export WATCHKEEPER_BIN=/bin/watchkeeper WATCHKEEPER_ACTOR=/bin/actor WATCHKEEPER_PATIENCE=10
+# Its first line has the name of the test before the signal.
+suite signals:: --nocapture --test-threads=1 2>&1 | tee /run/suite.log | while read -r line; do
+    case $line in
+    *"signal "*" pass" | *"signal "*" fail "* | *"signal "*" not-offered "*) echo "vm: signal ${line##*signal }" ;;
+    esac
+done
+grep -q "^test result: ok" /run/suite.log || {
+    tail -n 40 /run/suite.log
+    finish "failure: not every signal is an event"
+}
 finish success

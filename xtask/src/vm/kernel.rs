@@ -20,6 +20,26 @@ pub(crate) struct Kernel {
     pub(crate) modules: Vec<PathBuf>,
 }
 
+/// Holds the release, once everything is there; the number grows when more is kept.
+const RELEASE_FILE: &str = "release-2";
+
+/// Modules that a test may need: of filesystems, sockets and devices that a kernel may also have built in, and one to be
+/// loaded for the sake of it.
+const MODULES: [&str; 7] = [
+    "overlay",
+    "nfnetlink",
+    "af_alg",
+    "vsock",
+    "loop",
+    "binfmt_misc",
+    "dummy",
+];
+
+/// Names that a module's file may have.
+fn file_names(module: &str) -> [String; 2] {
+    [format!("{module}.ko"), format!("{module}.ko.xz")]
+}
+
 impl Kernel {
     /// The newest cloud kernel of a series, out of the cache or from Debian's archive.
     pub(crate) fn get(series: &str) -> Result<Self> {
@@ -27,7 +47,7 @@ impl Kernel {
             bail!("`{series}` is no kernel series; give two numbers, such as 5.10 or 7.3");
         }
         let directory = paths::cache(Path::new("kernels").join(series))?;
-        let release_file = directory.join("release");
+        let release_file = directory.join(RELEASE_FILE);
         let release = match fs::read_to_string(&release_file) {
             Ok(release) => release,
             Err(_) => {
@@ -40,8 +60,9 @@ impl Kernel {
                 release
             }
         };
-        let module = ["overlay.ko", "overlay.ko.xz"]
-            .into_iter()
+        let module = MODULES
+            .iter()
+            .flat_map(|name| file_names(name))
             .map(|name| directory.join(name));
         Ok(Self {
             series: series.to_owned(),
@@ -87,20 +108,20 @@ fn keep(archive: &Archive, package: &Package, unpacked: &Path, directory: &Path)
     let image = find_file(&unpacked.join("image"), &|name| name.starts_with("vmlinuz"))
         .with_context(|| format!("the package {} holds no vmlinuz", package.name))?;
     move_file(&image, &directory.join("vmlinuz"))?;
-    let is_overlay = |name: &str| name == "overlay.ko" || name == "overlay.ko.xz";
-    let mut overlay = find_file(&unpacked.join("image"), &is_overlay);
-    if overlay.is_none() && package.name.starts_with("linux-binary-") {
+    let mut places = vec![unpacked.join("image")];
+    if package.name.starts_with("linux-binary-") {
         let modules = format!("linux-modules-{}", package.release);
         archive.unpack(&modules, &package.version, &unpacked.join("modules"))?;
-        overlay = find_file(&unpacked.join("modules"), &is_overlay);
+        places.push(unpacked.join("modules"));
     }
-    match overlay {
-        Some(module) => move_file(
-            &module,
-            &directory.join(module.file_name().unwrap_or_default()),
-        ),
-        None => Ok(()),
+    for module in MODULES {
+        let names = file_names(module);
+        let is_module = |name: &str| names.iter().any(|wanted| wanted == name);
+        if let Some(file) = places.iter().find_map(|place| find_file(place, &is_module)) {
+            move_file(&file, &directory.join(file.file_name().unwrap_or_default()))?;
+        }
     }
+    Ok(())
 }
 
 struct Package {

@@ -1,10 +1,12 @@
-//! Watchkeeper on other kernels: boots each in a virtual machine, runs the demonstration there, looks for its alerts.
+//! Watchkeeper on other kernels: boots each in a virtual machine, runs the demonstration there and looks for its alerts, then
+//! causes every signal and looks for its event.
 
 mod accelerator;
 mod cpio;
 mod initramfs;
 mod kernel;
 mod qemu;
+mod signals;
 mod tools;
 
 use std::fs;
@@ -20,34 +22,59 @@ use crate::{paths, programs};
 use accelerator::Accelerator;
 use kernel::Kernel;
 use qemu::Outcome;
+use signals::Signals;
 use tools::Tools;
 
 /// What is run when nothing else is asked for: the oldest supported series and the newest.
 pub(crate) const DEFAULT_KERNELS: [&str; 2] = ["5.10", "7.3"];
 
 /// For one machine, emulated on a busy host.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(1_200);
+
+/// How a line about a signal begins.
+const SIGNAL: &str = "signal ";
 
 /// Tests on each of `kernels` with `agent`, or with one built now. Unlike `test`, skips nothing.
-pub(crate) fn run(kernels: &[String], agent: Option<PathBuf>) -> Result<ExitCode> {
+pub(crate) fn run(kernels: &[String], agent: Option<PathBuf>, record: bool) -> Result<ExitCode> {
     let toolchain = Toolchain::ensure()?;
     let agent = match agent {
         Some(agent) => agent,
         None => programs::agent(&toolchain)?,
     };
-    let actor = programs::actor(&toolchain)?;
+    let programs = Programs {
+        agent,
+        actor: programs::actor(&toolchain)?,
+        suite: programs::suite(&toolchain)?,
+    };
     let mut report = Report::default();
+    let mut recorded = Vec::new();
     for series in kernels {
         report.step(&format!("virtual machine, kernel {series}"), || {
-            Machine::prepare(series)?.test(&agent, &actor)
+            let machine = Machine::prepare(series)?;
+            let (outcome, signals) = machine.test(&programs)?;
+            recorded.push((machine.kernel.release, signals));
+            Ok(outcome)
         });
     }
     print!("{}", report.summary());
+    if record {
+        signals::record(paths::repository(), &recorded)?;
+    }
     Ok(if report.failed() == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What is run in a machine.
+pub(crate) struct Programs {
+    /// The agent.
+    pub(crate) agent: PathBuf,
+    /// The actor.
+    pub(crate) actor: PathBuf,
+    /// The end-to-end tests, of which those of signals are run.
+    pub(crate) suite: PathBuf,
 }
 
 /// Everything to boot one kernel; what can't be had is known once this exists.
@@ -76,14 +103,18 @@ impl Machine {
         })
     }
 
-    /// Boots, tests and prints one line with the result.
-    pub(crate) fn test(&self, agent: &Path, actor: &Path) -> Result<report::Outcome> {
+    /// Boots, tests and prints what came of it; returns what became of each signal.
+    pub(crate) fn test(&self, programs: &Programs) -> Result<(report::Outcome, Signals)> {
         let series = &self.kernel.series;
         let directory = paths::target().join("vm");
         fs::create_dir_all(&directory)
             .with_context(|| format!("could not make {}", directory.display()))?;
         let log = directory.join(format!("{series}.log"));
-        let programs = [("watchkeeper", agent), ("actor", actor)];
+        let programs = [
+            ("watchkeeper", programs.agent.as_path()),
+            ("actor", programs.actor.as_path()),
+            ("suite", programs.suite.as_path()),
+        ];
         let initramfs = initramfs::build(
             &self.tools.busybox(),
             include_str!("init.sh"),
@@ -96,7 +127,12 @@ impl Machine {
             self.accelerator.name()
         );
         let start = Instant::now();
+        let mut signals = Signals::default();
         let mut progress = |text: &str| {
+            if let Some(signal) = text.strip_prefix(SIGNAL) {
+                signals.take(signal);
+                return;
+            }
             println!(
                 "vm {series}: {text} ({:.0} s)",
                 start.elapsed().as_secs_f32()
@@ -112,13 +148,17 @@ impl Machine {
             &mut progress,
         )?;
         let seconds = start.elapsed().as_secs_f32();
-        match outcome {
+        for remark in signals.remarks() {
+            println!("vm {series}: {remark}");
+        }
+        println!("vm {series}: {}", signals.summary());
+        let outcome = match outcome {
             Outcome::Success => {
                 println!(
                     "vm {series}: success in {seconds:.0} s, console in {}",
                     log.display()
                 );
-                Ok(report::Outcome::Passed)
+                report::Outcome::Passed
             }
             Outcome::Failure(why) => {
                 print_end(&log);
@@ -126,9 +166,10 @@ impl Machine {
                     "vm {series}: failure after {seconds:.0} s: {why}; console in {}",
                     log.display()
                 );
-                Ok(report::Outcome::Failed)
+                report::Outcome::Failed
             }
-        }
+        };
+        Ok((outcome, signals))
     }
 }
 

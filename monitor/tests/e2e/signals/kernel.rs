@@ -9,6 +9,19 @@ pub(super) const CASES: &[Case] = &[
     Case::new("finit-module", EventKind::KernelModule, MODULE, module_file),
     Case::new("delete-module", EventKind::KernelModule, MODULE, unloaded),
     Case::new(
+        "module-load",
+        EventKind::KernelModule,
+        MODULE,
+        loaded_by_name,
+    ),
+    Case::new(
+        "module-unload",
+        EventKind::KernelModule,
+        MODULE,
+        unloaded_by_name,
+    )
+    .of("module-load"),
+    Case::new(
         "bpf-prog-load",
         EventKind::KernelCall,
         &["bpf"],
@@ -76,6 +89,21 @@ fn module(facts: &Facts, event: &Event) -> Result<(), String> {
     let found = detail!(event, KernelModule);
     called(facts, found.call.as_ref())?;
     same("unloaded", found.unloaded, false)
+}
+
+/// What the kernel itself says of a module that it took.
+fn loaded_by_name(facts: &Facts, event: &Event) -> Result<(), String> {
+    let found = detail!(event, KernelModule);
+    same("call", found.call.is_none(), true)?;
+    same("unloaded", found.unloaded, false)?;
+    same("name", found.name.as_str(), facts.text("name"))
+}
+
+fn unloaded_by_name(facts: &Facts, event: &Event) -> Result<(), String> {
+    let found = detail!(event, KernelModule);
+    same("call", found.call.is_none(), true)?;
+    same("unloaded", found.unloaded, true)?;
+    same("name", found.name.as_str(), facts.text("name"))
 }
 
 fn module_file(facts: &Facts, event: &Event) -> Result<(), String> {

@@ -43,6 +43,12 @@ pub(super) const ACTIONS: &[Action] = &[
         let result = unsafe { sys::call(libc::SYS_delete_module, arguments) };
         refused("delete_module", &result, &json!({"name": NAME}))
     }),
+    Action::new("module-load", "Loads a module for the sake of it", |_| {
+        let call = load_dummy()?;
+        // It goes again whatever is looked for.
+        remove_dummy()?;
+        Ok(call)
+    }),
     Action::new("bpf-prog-load", "Loads a BPF program", |_| load_program()),
     Action::new("bpf-map-create", "Makes a BPF map", |_| {
         drop(make_map()?);
@@ -250,4 +256,33 @@ fn key() -> Result<i64> {
 fn add_key() -> Result<Value> {
     key()?;
     Ok(json!({"call": "add_key", "type": "user", "name": KEY}))
+}
+
+/// A network driver without a device, which Debian's kernels have as a module.
+const DUMMY: &str = "dummy";
+
+/// Loads it; not offered where there is none, or it is in use already.
+fn load_dummy() -> Result<Value> {
+    let path = format!("/lib/modules/{DUMMY}.ko");
+    let file = offered(fs::File::open(&path), &path)?;
+    let descriptor = usize::try_from(file.as_raw_fd())?;
+    let parameters = c"numdummies=0".as_ptr().expose_provenance();
+    // SAFETY: the parameters are a text; the other arguments are numbers.
+    let loaded = unsafe { sys::call(libc::SYS_finit_module, [descriptor, parameters, 0]) };
+    offered(loaded, "finit_module")?;
+    Ok(json!({"name": DUMMY, "path": path}))
+}
+
+fn remove_dummy() -> Result<()> {
+    let name = sys::text(DUMMY)?;
+    let flags = usize::try_from(libc::O_NONBLOCK)?;
+    // SAFETY: the name is a text.
+    let removed = unsafe {
+        sys::call(
+            libc::SYS_delete_module,
+            [name.as_ptr().expose_provenance(), flags],
+        )
+    };
+    offered(removed, "delete_module")?;
+    Ok(())
 }

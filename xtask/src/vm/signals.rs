@@ -1,0 +1,156 @@
+//! What became of each signal of the suite on each kernel, and the record of it that is kept.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Where the record is, from the workspace's root.
+const RECORD: &str = "xtask/records/signals.md";
+
+/// What became of one signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The event came, with the fields that it should have.
+    Pass,
+    /// It did not, or had others.
+    Fail(String),
+    /// The kernel has nothing to cause or to see it.
+    NotOffered(String),
+}
+
+/// The signals of one kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Signals(BTreeMap<String, Verdict>);
+
+impl Signals {
+    /// Takes a line of the suite, without the word before it: `tcp-connect pass`.
+    pub(crate) fn take(&mut self, line: &str) {
+        let Some((name, rest)) = line.split_once(' ') else {
+            return;
+        };
+        let (word, why) = rest.split_once(' ').unwrap_or((rest, ""));
+        let verdict = match word {
+            "pass" => Verdict::Pass,
+            "fail" => Verdict::Fail(why.to_owned()),
+            "not-offered" => Verdict::NotOffered(why.to_owned()),
+            _ => return,
+        };
+        self.0.insert(name.to_owned(), verdict);
+    }
+
+    /// How many there were of each.
+    pub(crate) fn summary(&self) -> String {
+        let count =
+            |is: fn(&Verdict) -> bool| self.0.values().filter(|verdict| is(verdict)).count();
+        format!(
+            "{} signals pass, {} fail, {} are not offered",
+            count(|verdict| *verdict == Verdict::Pass),
+            count(|verdict| matches!(verdict, Verdict::Fail(_))),
+            count(|verdict| matches!(verdict, Verdict::NotOffered(_))),
+        )
+    }
+
+    /// Those that are not as they should be, a line each.
+    pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|(name, verdict)| match verdict {
+            Verdict::Pass => None,
+            Verdict::Fail(why) => Some(format!("{name} fails: {why}")),
+            Verdict::NotOffered(why) => Some(format!("{name} is not offered: {why}")),
+        })
+    }
+}
+
+/// Writes the table of signals and kernels; what a kernel does not offer is explained below it.
+pub(crate) fn record(root: &Path, kernels: &[(String, Signals)]) -> Result<()> {
+    let path = root.join(RECORD);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("could not make {}", directory.display()))?;
+    }
+    fs::write(&path, table(kernels))
+        .with_context(|| format!("could not write {}", path.display()))?;
+    println!("the record is in {RECORD}");
+    Ok(())
+}
+
+fn table(kernels: &[(String, Signals)]) -> String {
+    let mut text = String::from(
+        "# Signals by kernel\n\nEach signal is caused by a process of a container, and must come as an event with the \
+         fields that it should have.\nWritten by `cargo xtask vm --record`; a small `n` is explained below.\n\n",
+    );
+    let names: std::collections::BTreeSet<&String> = kernels
+        .iter()
+        .flat_map(|(_, signals)| signals.0.keys())
+        .collect();
+    // Writing to a string does not fail.
+    let _ = write!(text, "| signal |");
+    for (release, _) in kernels {
+        let _ = write!(text, " {release} |");
+    }
+    let _ = write!(text, "\n| --- |{}\n", " --- |".repeat(kernels.len()));
+    let mut notes = String::new();
+    for name in names {
+        let _ = write!(text, "| {name} |");
+        for (release, signals) in kernels {
+            let word = match signals.0.get(name) {
+                Some(Verdict::Pass) => "pass",
+                Some(Verdict::Fail(why)) => {
+                    let _ = writeln!(notes, "- {name} fails on {release}: {why}");
+                    "**fail**"
+                }
+                Some(Verdict::NotOffered(why)) => {
+                    let _ = writeln!(notes, "- {name} is not offered by {release}: {why}");
+                    "n"
+                }
+                None => "",
+            };
+            let _ = write!(text, " {word} |");
+        }
+        text.push('\n');
+    }
+    if !notes.is_empty() {
+        let _ = write!(text, "\n{notes}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_a_table() {
+        let mut signals = Signals::default();
+        for line in [
+            "tcp-connect pass",
+            "ptrace-attach fail no event",
+            "loginuid not-offered no audit",
+            "nonsense",
+            "x y z",
+        ] {
+            signals.take(line);
+        }
+        assert_eq!(
+            signals.summary(),
+            "1 signals pass, 1 fail, 1 are not offered"
+        );
+        let remarks: Vec<_> = signals.remarks().collect();
+        assert_eq!(
+            remarks,
+            [
+                "loginuid is not offered: no audit",
+                "ptrace-attach fails: no event"
+            ]
+        );
+        let table = table(&[("6.1.0".to_owned(), signals)]);
+        assert!(table.contains("| tcp-connect | pass |"), "{table}");
+        assert!(table.contains("| loginuid | n |"), "{table}");
+        assert!(
+            table.ends_with("- ptrace-attach fails on 6.1.0: no event\n"),
+            "{table}"
+        );
+    }
+}
