@@ -122,6 +122,7 @@ pub fn run(
         connection: Arc::default(),
         figures: Arc::default(),
         sensors: kernel.sensors.clone(),
+        programs: kernel.loaded.clone().into(),
         hierarchy: kernel.hierarchy.name().to_owned(),
         started: SystemTime::now(),
         kernel: rustix::system::uname()

@@ -49,10 +49,15 @@ pub(crate) fn suite(toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(stripped)
 }
 
-/// The program that a message of cargo is about.
+/// The test program that a message of cargo is about.
 fn executable(message: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    message["executable"].as_str().map(PathBuf::from)
+    // The agent is built beside it.
+    let is_test = message["target"]["kind"] == serde_json::json!(["test"]);
+    message["executable"]
+        .as_str()
+        .filter(|_| is_test)
+        .map(PathBuf::from)
 }
 
 /// One package at a time: built together, two packages would change each other's dependencies' features.

@@ -13,10 +13,21 @@ use crate::proto::v1::{self, node_client::NodeClient};
 
 /// Shows how the agent is: sensors, runtime, losses, how far back its memory reaches
 #[derive(Args)]
-#[command(after_help = "Example:\n  watchkeeper status -o json | jq .degraded")]
+#[command(after_help = "Examples:\n  \
+    watchkeeper status -o json | jq .degraded\n  \
+    watchkeeper status --programs --seconds 10")]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
+
+    /// Show what each eBPF program costs instead: counts for some seconds
+    #[arg(long)]
+    programs: bool,
+
+    /// How long to count
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, requires = "programs",
+        value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
 
     /// How to print it
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
@@ -26,6 +37,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     client::block_on(async {
         let channel = arguments.connection.connect().await?;
+        if arguments.programs {
+            return programs(NodeClient::new(channel), arguments).await;
+        }
         let status = NodeClient::new(channel)
             .status(v1::NodeStatusRequest {})
             .await
@@ -37,6 +51,49 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(show::print(&text(&status))?)
         }
     })
+}
+
+/// What the programs cost.
+async fn programs(
+    mut client: NodeClient<tonic::transport::Channel>,
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
+    let request = v1::NodeProgramsRequest {
+        seconds: arguments.seconds,
+    };
+    let costs = client
+        .programs(request)
+        .await
+        .map_err(client::refused("asking what the programs cost"))?
+        .into_inner();
+    if arguments.output == Output::Json {
+        return json::print("NodeProgramsResponse", &costs);
+    }
+    let heading = format!(
+        "{:<22} {:>10} {:>10} {:>8} {:>12} {:>8}",
+        "PROGRAM", "RUNS/S", "NS/RUN", "CPU %", "VERIFIED", "KIB"
+    );
+    let mut out = format!("{}\n", styled(&heading, Style::Bold));
+    let seconds = f64::from(costs.seconds.max(1));
+    for program in &costs.programs {
+        let runs = program.runs as f64;
+        let time_ns = program.time_ns as f64;
+        let _ = writeln!(
+            out,
+            "{:<22} {:>10.1} {:>10.0} {:>8.3} {:>12} {:>8}",
+            program.name,
+            runs / seconds,
+            if program.runs == 0 {
+                0.0
+            } else {
+                time_ns / runs
+            },
+            time_ns / seconds / 1e7,
+            program.verified_instructions,
+            program.memory.div_ceil(1024),
+        );
+    }
+    Ok(show::print(&out)?)
 }
 
 /// The status for people.
@@ -86,7 +143,7 @@ fn text(status: &v1::NodeStatusResponse) -> String {
     let _ = writeln!(
         out,
         "\n{}",
-        styled("SENSOR          STATE     HOOK", Style::Bold)
+        styled("SENSOR            STATE     HOOK", Style::Bold)
     );
     for sensor in &status.sensors {
         let (state, style) = match sensor.state() {
@@ -98,7 +155,7 @@ fn text(status: &v1::NodeStatusResponse) -> String {
         let padding = " ".repeat(10_usize.saturating_sub(state.len()));
         let _ = writeln!(
             out,
-            "{:<16}{}{padding}{} ({}{})",
+            "{:<18}{}{padding}{} ({}{})",
             sensor.name,
             styled(state, style),
             sensor.hook,

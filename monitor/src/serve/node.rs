@@ -1,6 +1,9 @@
 //! `watchkeeper.v1.Node`
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use tonic::{Request, Response, Status};
 
@@ -9,7 +12,7 @@ use crate::{
     container::metadata::Connection,
     kernel::{
         attach::{SensorState, SensorStatus},
-        sensors,
+        costs, sensors,
     },
     process::table,
     proto::v1,
@@ -67,7 +70,44 @@ impl v1::node_server::Node for Sources {
             }),
         }))
     }
+
+    async fn programs(
+        &self,
+        request: Request<v1::NodeProgramsRequest>,
+    ) -> Result<Response<v1::NodeProgramsResponse>, Status> {
+        let seconds = match request.into_inner().seconds {
+            0 => 1,
+            seconds if seconds <= MAX_COUNTED => seconds,
+            _ => {
+                return Err(Status::invalid_argument(format!(
+                    "seconds: at most {MAX_COUNTED}"
+                )));
+            }
+        };
+        let programs = Arc::clone(&self.programs);
+        let time = Duration::from_secs(seconds.into());
+        let costs = tokio::task::spawn_blocking(move || costs::measure(&programs, time))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(v1::NodeProgramsResponse {
+            programs: costs
+                .into_iter()
+                .map(|cost| v1::Program {
+                    name: cost.name.to_owned(),
+                    runs: cost.runs,
+                    time_ns: cost.time_ns,
+                    verified_instructions: cost.verified_instructions,
+                    memory: cost.memory,
+                })
+                .collect(),
+            seconds,
+        }))
+    }
 }
+
+/// Longest time that is counted.
+const MAX_COUNTED: u32 = 60;
 
 impl Sources {
     /// What works only in part, in a sentence each.

@@ -11,7 +11,7 @@ use crate::{
     detect::alert::Alert,
     engine::Figures,
     event::Event,
-    kernel::attach::SensorStatus,
+    kernel::attach::{LoadedProgram, SensorStatus},
     store::recent::Recent,
 };
 
@@ -32,6 +32,8 @@ pub struct Sources {
     pub figures: Arc<Figures>,
     /// The sensors.
     pub sensors: Vec<SensorStatus>,
+    /// The loaded programs.
+    pub programs: Arc<[LoadedProgram]>,
     /// Name of the cgroup hierarchy.
     pub hierarchy: String,
     /// When the agent started.

@@ -13,6 +13,7 @@ mod cri;
 mod cri_timing;
 mod exec_fields;
 mod exec_files;
+mod flood;
 mod harness;
 mod health;
 mod json;

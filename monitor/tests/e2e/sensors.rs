@@ -4,30 +4,55 @@ use watchkeeper::proto::v1::{Location, SensorState};
 
 use crate::harness::agent::Agent;
 use crate::harness::podman::Podman;
+use crate::harness::sensors::OF_SYSTEM_CALLS;
 use crate::harness::watch::{argv, container_id};
 use crate::harness::{skipped, unique};
 
-const SENSORS: [&str; 6] = [
+const SENSORS: [&str; 24] = [
     "cgroup-attach",
     "cgroup-create",
     "cgroup-remove",
+    "credential-check",
+    "credentials",
+    "file-changes",
+    "file-open",
+    "io-uring",
+    "kernel-calls",
+    "module-load",
+    "module-unload",
+    "mounts",
+    "namespaces",
+    "packets-in",
+    "packets-out",
+    "process-access",
+    "process-control",
     "process-exec",
     "process-exit",
     "process-fork",
+    "selinux-denials",
+    "signals",
+    "sockets",
+    "tcp-state",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_sensor_is_active_with_its_hook() {
+async fn every_sensor_is_active_with_its_hook_or_says_what_the_kernel_lacks() {
     if skipped() {
         return;
     }
-    let agent = Agent::start(&[]);
+    let agent = Agent::full(&[]);
     let status = agent.status().await;
     let mut names: Vec<&str> = status.sensors.iter().map(|one| one.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, SENSORS);
     for sensor in &status.sensors {
-        assert_eq!(sensor.state(), SensorState::Active, "{sensor:#?}");
+        let lacks = sensor.reason.starts_with("this kernel has no tracepoint");
+        let expected = if lacks {
+            SensorState::Failed
+        } else {
+            SensorState::Active
+        };
+        assert_eq!(sensor.state(), expected, "{sensor:#?}");
         assert_eq!(sensor.rung, "tracing", "{sensor:#?}");
         assert!(!sensor.hook.is_empty(), "{sensor:#?}");
     }
@@ -60,12 +85,9 @@ async fn shells_are_found_with_a_lesser_sensor_off() {
     ] {
         let agent = Agent::start(&["--disable-sensor", name]);
         for sensor in agent.status().await.sensors {
-            let expected = if sensor.name == name {
-                SensorState::Disabled
-            } else {
-                SensorState::Active
-            };
-            assert_eq!(sensor.state(), expected, "without {name}: {sensor:#?}");
+            let is_off = sensor.state() == SensorState::Disabled;
+            let expected = sensor.name == name || OF_SYSTEM_CALLS.contains(&sensor.name.as_str());
+            assert_eq!(is_off, expected, "without {name}: {sensor:#?}");
         }
         let container = podman.run(&unique("service"), &[], &["/bin/sleep", "1000"]);
         let output = container.exec(&["/bin/sh", "-c", "id"]);
@@ -99,4 +121,37 @@ async fn containers_are_not_taken_for_the_host_when_their_creation_goes_unseen()
         Location::Unknown => assert!(event.container.is_none(), "{event:#?}"),
         other => panic!("{other:?}: {event:#?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_each_program_costs_is_counted() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let busy = tokio::task::spawn_blocking(|| {
+        for _ in 0..200 {
+            let done = std::process::Command::new("/usr/bin/true").status();
+            assert!(done.is_ok_and(|status| status.success()));
+        }
+    });
+    let json = agent.query(&["status", "--programs", "--seconds", "2", "-o", "json"]);
+    busy.await.expect("programs are run");
+    let costs: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    let programs = costs["programs"].as_array().expect("a list");
+    let exec = programs
+        .iter()
+        .find(|program| program["name"] == "sched_process_exec")
+        .expect("it is among them");
+    let number = |name: &str| -> u64 {
+        let text = exec[name].as_str().unwrap_or_default();
+        text.parse()
+            .unwrap_or_else(|_| exec[name].as_u64().unwrap_or(0))
+    };
+    assert!(number("runs") > 0 && number("timeNs") > 0, "{exec}");
+    let table = agent.query(&["status", "--programs"]);
+    assert!(
+        table.contains("NS/RUN") && table.contains("sched_process_exec"),
+        "{table}"
+    );
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{LIMIT, command, eventually};
+use super::{LIMIT, command, eventually, sensors};
 
 /// The release binary: `WATCHKEEPER_BIN`, or the workspace's.
 pub(crate) fn binary() -> PathBuf {
@@ -48,9 +48,21 @@ enum StateDir {
 }
 
 impl Agent {
-    /// Starts an agent with a state directory of its own, and without CRI unless `arguments` say otherwise. Returns once it
-    /// says that it is ready.
+    /// Starts an agent with the sensors of processes and cgroups, which is what most tests are about; the others take seconds
+    /// to detach. A state directory of its own, and no CRI unless `arguments` say otherwise. Returns once it says that it
+    /// is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut all = arguments.to_vec();
+        for sensor in sensors::OF_SYSTEM_CALLS {
+            if !arguments.contains(&sensor) {
+                all.extend(["--disable-sensor", sensor]);
+            }
+        }
+        Self::full(&all)
+    }
+
+    /// The same with every sensor.
+    pub(crate) fn full(arguments: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("watchkeeper-state-")
             .tempdir()

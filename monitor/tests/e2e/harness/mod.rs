@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod mounts;
 pub(crate) mod podman;
 pub(crate) mod processes;
+pub(crate) mod sensors;
 pub(crate) mod service;
 pub(crate) mod watch;
 

@@ -150,6 +150,28 @@ impl<R: Response> Watch<R> {
         panic!("{what}: {why}, {} came", self.seen.len());
     }
 
+    /// Takes what comes until `count` of it `matches`; returns how many that is when nothing more comes in time.
+    pub(crate) async fn gather(
+        &mut self,
+        count: usize,
+        matches: impl Fn(&R::Item) -> bool,
+    ) -> usize {
+        let mut looked_at = 0;
+        let mut found = 0;
+        loop {
+            found += self.seen[looked_at..]
+                .iter()
+                .filter(|item| matches(item))
+                .count();
+            looked_at = self.seen.len();
+            let more = found < count
+                && matches!(tokio::time::timeout(LIMIT, self.receive()).await, Ok(true));
+            if !more {
+                return found;
+            }
+        }
+    }
+
     /// Takes one message; false when the stream has ended.
     async fn receive(&mut self) -> bool {
         let message = self.stream.message().await.expect("the stream is whole");

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const NOT_OFFERED: i32 = 3;
 
 /// What came of an action.
-pub(super) enum Acted {
+pub(crate) enum Acted {
     Done(Facts),
     /// It can't be done here, and why.
     NotOffered(String),
@@ -38,7 +38,7 @@ fn binary() -> PathBuf {
 }
 
 /// Runs an action to its end.
-pub(super) async fn act(action: &str) -> Result<Acted, String> {
+pub(crate) async fn act(action: &str) -> Result<Acted, String> {
     let mut command = Command::new(binary());
     command
         .args(["act", action])

@@ -118,7 +118,7 @@ fn placed(event: &Event) -> Result<(), String> {
 }
 
 /// What an action said of itself.
-pub(super) struct Facts(Value);
+pub(crate) struct Facts(Value);
 
 impl Facts {
     pub(super) fn new(facts: Value) -> Self {
@@ -126,12 +126,12 @@ impl Facts {
     }
 
     /// A text; empty where the action said nothing of it.
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
     }
 
     /// A number; 0 where the action said nothing of it.
-    pub(super) fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.0[name].as_u64().unwrap_or_default()
     }
 

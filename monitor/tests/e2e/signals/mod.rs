@@ -8,8 +8,8 @@
 //! `WATCHKEEPER_SIGNALS` names the cases to run, separated by commas; `WATCHKEEPER_PATIENCE` is how many seconds an event
 //! may take, 5 if it is not set.
 
-mod actor;
-mod case;
+pub(crate) mod actor;
+pub(crate) mod case;
 mod changes;
 mod credentials;
 mod files;
@@ -61,7 +61,7 @@ async fn every_signal_is_an_event() {
     let patience = patience();
     // Before the agent, which may look for them only now and then.
     let _socket = RuntimeSocket::ensure();
-    let agent = Agent::start(&["--cpu-interval", "1"]);
+    let agent = Agent::full(&["--cpu-interval", "1"]);
     let mut failed = Vec::new();
     for case in cases {
         let verdict = match run(&agent, case, patience).await {

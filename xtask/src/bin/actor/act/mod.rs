@@ -13,6 +13,7 @@ mod dns;
 mod exec;
 mod facts;
 mod files;
+mod flood;
 mod host;
 mod io_uring;
 mod kernel;
@@ -75,7 +76,7 @@ impl Action {
     }
 }
 
-const ACTIONS: [&[Action]; 17] = [
+const ACTIONS: [&[Action]; 18] = [
     network::ACTIONS,
     sockets::ACTIONS,
     dns::ACTIONS,
@@ -93,6 +94,7 @@ const ACTIONS: [&[Action]; 17] = [
     kernel::ACTIONS,
     io_uring::ACTIONS,
     seccomp::ACTIONS,
+    flood::ACTIONS,
 ];
 
 fn actions() -> impl Iterator<Item = &'static Action> {

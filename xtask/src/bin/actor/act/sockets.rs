@@ -99,6 +99,7 @@ fn socket(family: i32, kind: i32, protocol: i32) -> Result<Value> {
     let kind = match kind {
         libc::SOCK_RAW => "raw".to_owned(),
         libc::SOCK_STREAM => "stream".to_owned(),
+        libc::SOCK_SEQPACKET => "seqpacket".to_owned(),
         other => other.to_string(),
     };
     Ok(json!({"family": family, "type": kind, "protocol": protocol}))

@@ -1,0 +1,97 @@
+//! One container can't blind the node: what it does beyond its budget is counted in its name, and what others do is reported
+//! all the same.
+
+use watchkeeper::proto::v1::{Event, EventKind, EventsWatchRequest, Location, event::Detail};
+
+use crate::harness::agent::Agent;
+use crate::harness::skipped;
+use crate::harness::watch::container_id;
+use crate::signals::actor::{Acted, act};
+
+/// How often the other container does it.
+const STEPS: usize = 50;
+
+/// Facts of an action that every kernel offers.
+async fn acted(action: &str) -> crate::signals::case::Facts {
+    match act(action).await {
+        Ok(Acted::Done(facts)) => facts,
+        Ok(Acted::NotOffered(why)) => panic!("{action} is not offered: {why}"),
+        Err(error) => panic!("{action}: {error}"),
+    }
+}
+
+/// Whether an event is the step: the file of the kernel was opened to write.
+fn is_step(event: &Event) -> bool {
+    match &event.detail {
+        Some(Detail::FileOpen(open)) => {
+            open.path == "/proc/sys/kernel/core_pattern"
+                && open.reasons.iter().any(|reason| reason == "kernel-control")
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_container_hides_nothing_of_another() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::full(&["--budget", "process=500"]);
+    let flood = tokio::spawn(acted("flood"));
+    // The flood has begun when its losses are told.
+    let mut losses = agent
+        .watch_events(EventsWatchRequest {
+            kinds: vec![EventKind::Loss.into()],
+            follow: true,
+            ..Default::default()
+        })
+        .await;
+    losses.find("the flood's first loss", |_| true).await;
+    let mut opens = agent
+        .watch_events(EventsWatchRequest {
+            kinds: vec![EventKind::FileOpen.into()],
+            follow: true,
+            ..Default::default()
+        })
+        .await;
+    // Whoever watches reads all the time.
+    let (seen, steps) = tokio::join!(opens.gather(STEPS, is_step), acted("escape-steps"));
+    let flood = flood.await.expect("the flood is played");
+
+    assert_eq!(seen, STEPS, "every step is reported");
+    for step in opens.seen.iter().filter(|event| is_step(event)) {
+        let container = container_id(step.container.as_ref());
+        assert_eq!(container, steps.text("container"), "{step:#?}");
+    }
+
+    let lost = agent
+        .past_events(EventsWatchRequest {
+            kinds: vec![EventKind::Loss.into()],
+            ..Default::default()
+        })
+        .await;
+    let mut classes = std::collections::BTreeSet::new();
+    for event in &lost {
+        let Some(Detail::Loss(loss)) = &event.detail else {
+            panic!("{event:#?}");
+        };
+        assert_eq!(loss.reason, "over budget", "{event:#?}");
+        assert_eq!(event.location(), Location::Container, "{event:#?}");
+        assert_eq!(
+            container_id(event.container.as_ref()),
+            flood.text("container"),
+            "only the flood loses anything: {event:#?}"
+        );
+        classes.insert(loss.class.clone());
+    }
+    for class in ["file", "network", "process"] {
+        assert!(classes.contains(class), "{class} in {classes:?}");
+    }
+    eprintln!(
+        "{} opens, {} connects, {} execs; {} losses were told",
+        flood.number("opens"),
+        flood.number("connects"),
+        flood.number("execs"),
+        lost.len()
+    );
+}
