@@ -26,14 +26,20 @@ impl Report {
     pub(crate) fn step(&mut self, name: &str, action: impl FnOnce() -> Result<Outcome>) {
         println!("\n=== {name}");
         let start = Instant::now();
-        let outcome = action().unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+        let result = action();
+        self.add(name, result, start.elapsed());
+    }
+
+    /// Adds a step that was done elsewhere. An error counts as a failure and is printed.
+    pub(crate) fn add(&mut self, name: &str, result: Result<Outcome>, time: Duration) {
+        let outcome = result.unwrap_or_else(|error| {
+            eprintln!("error: {name}: {error:#}");
             Outcome::Failed
         });
         if let Outcome::Skipped(reason) = &outcome {
             println!("skipped: {reason}");
         }
-        self.steps.push((name.to_owned(), outcome, start.elapsed()));
+        self.steps.push((name.to_owned(), outcome, time));
     }
 
     /// How many steps failed.

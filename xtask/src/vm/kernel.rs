@@ -154,7 +154,7 @@ fn newest(packages: &[(String, String)]) -> Option<Package> {
 }
 
 /// The numbers in a release, in their order: `5.10.0-32` sorts behind `5.10.0-9`.
-fn numbers(release: &str) -> Vec<u64> {
+pub(crate) fn numbers(release: &str) -> Vec<u64> {
     release
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())

@@ -12,6 +12,8 @@ mod tools;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -47,15 +49,11 @@ pub(crate) fn run(kernels: &[String], agent: Option<PathBuf>, record: bool) -> R
         suite: programs::suite(&toolchain)?,
     };
     let mut report = Report::default();
-    let mut recorded = Vec::new();
-    for series in kernels {
-        report.step(&format!("virtual machine, kernel {series}"), || {
-            let machine = Machine::prepare(series)?;
-            let (outcome, signals) = machine.test(&programs)?;
-            recorded.push((machine.kernel.release, signals));
-            Ok(outcome)
-        });
-    }
+    let machines = kernels
+        .iter()
+        .map(|series| (series.clone(), Machine::prepare(series)))
+        .collect();
+    let recorded = test_all(machines, &programs, &mut report);
     print!("{}", report.summary());
     if record {
         signals::record(paths::repository(), &recorded)?;
@@ -75,6 +73,51 @@ pub(crate) struct Programs {
     pub(crate) actor: PathBuf,
     /// The end-to-end tests, of which those of signals are run.
     pub(crate) suite: PathBuf,
+}
+
+/// How many machines run at a time: one uses one CPU.
+const AT_A_TIME: usize = 2;
+
+/// Tests in each of the machines, two at a time, and adds a step for each; returns what became of the signals by release.
+pub(crate) fn test_all(
+    machines: Vec<(String, Result<Machine>)>,
+    programs: &Programs,
+    report: &mut Report,
+) -> Vec<(String, Signals)> {
+    println!("\n=== virtual machines");
+    let waiting = Mutex::new(machines.into_iter());
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
+            let Some((series, machine)) = next else {
+                return done;
+            };
+            let start = Instant::now();
+            let result = machine.and_then(|machine| {
+                let (outcome, signals) = machine.test(programs)?;
+                Ok((outcome, machine.kernel.release, signals))
+            });
+            done.push((series, result, start.elapsed()));
+        }
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_default())
+            .collect()
+    });
+    done.sort_by_key(|(series, ..)| kernel::numbers(series));
+    let mut recorded = Vec::new();
+    for (series, result, time) in done {
+        let outcome = result.map(|(outcome, release, signals)| {
+            recorded.push((release, signals));
+            outcome
+        });
+        report.add(&format!("virtual machine, kernel {series}"), outcome, time);
+    }
+    recorded
 }
 
 /// Everything to boot one kernel; what can't be had is known once this exists.
