@@ -5,7 +5,10 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -65,6 +68,8 @@ pub struct Configuration {
     pub cri_socket: cri::Socket,
     /// The operator's policies.
     pub policy_dir: Option<PathBuf>,
+    /// The operator's list of watched files.
+    pub watch_list: Option<PathBuf>,
     /// Bytes of the ring for telemetry.
     pub telemetry_bytes: u32,
     /// Bytes of the ring for what must arrive.
@@ -98,7 +103,7 @@ pub fn run(
         );
     }
     let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
-    let watch = WatchList::load(configuration.policy_dir.as_deref())?;
+    let watch = WatchList::load(configuration.watch_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -131,8 +136,11 @@ pub fn run(
             .into_owned(),
     };
     let (questions, asked) = mpsc::channel(metadata::QUEUE);
+    let (new_list, new_lists) = std::sync::mpsc::channel();
+    runtime.spawn(reload_on_hangup(configuration.watch_list, new_list)?);
     let watched = Watched {
         files: watch,
+        new_lists,
         runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
         cpu_interval: configuration.cpu_interval,
     };
@@ -181,6 +189,23 @@ pub fn run(
     runtime.shutdown_timeout(PATIENCE);
     engine_result?;
     stopped_by.map(|_| ())
+}
+
+/// Reads the list of watched files again at each SIGHUP. A list that can't be read leaves the old one in force.
+fn reload_on_hangup(
+    file: Option<PathBuf>,
+    new_list: Sender<WatchList>,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let mut hangup = signal(SignalKind::hangup()).context("handling SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            match WatchList::load(file.as_deref()) {
+                // The engine is gone when the agent stops anyway.
+                Ok(list) => drop(new_list.send(list)),
+                Err(error) => tracing::error!("{error}; the list before it stays in force"),
+            }
+        }
+    })
 }
 
 /// Loads and attaches the programs.
@@ -235,6 +260,7 @@ fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
 /// What the engine looks for beside what every process does.
 struct Watched {
     files: WatchList,
+    new_lists: Receiver<WatchList>,
     runtime_sockets: RuntimeSockets,
     cpu_interval: Duration,
 }
@@ -282,6 +308,7 @@ impl RunningEngine {
             detector,
             figures: Arc::clone(&sources.figures),
             watch: watched.files,
+            new_lists: watched.new_lists,
             credentials_explained: kernel.credentials_explained,
             runtime_sockets: watched.runtime_sockets,
             cpu_interval: watched.cpu_interval,

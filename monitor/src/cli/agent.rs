@@ -42,6 +42,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     policy_dir: Option<PathBuf>,
 
+    /// File with a list of watched files, which adds to the built-in one; read again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    watch_list: Option<PathBuf>,
+
     /// Name of this node in events and alerts [default: the host's name]
     #[arg(long, value_name = "NAME", env = "WATCHKEEPER_NODE_NAME")]
     node_name: Option<String>,
@@ -163,6 +167,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         state_dir: arguments.state_dir,
         cri_socket: arguments.cri_socket,
         policy_dir: arguments.policy_dir,
+        watch_list: arguments.watch_list,
         telemetry_bytes: arguments.ring_size,
         critical_bytes: 1 << 20,
         ignored_cgroups: arguments.ignore_cgroup,

@@ -22,6 +22,7 @@ impl Engine {
     /// Reports losses, and lets go of what is over.
     pub(super) fn keep_house(&mut self, now_ns: u64) {
         clock::synchronise();
+        self.take_new_list();
         self.report_losses();
         self.tell_slow_connections(now_ns);
         self.report_usage(now_ns);

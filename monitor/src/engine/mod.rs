@@ -16,6 +16,7 @@ use std::{
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
+        mpsc::Receiver,
     },
     time::Duration,
 };
@@ -111,6 +112,9 @@ pub struct Engine {
     detector: Detector,
     figures: Arc<Figures>,
     watch: WatchList,
+    new_lists: Receiver<WatchList>,
+    /// Every system call that changes credentials is hooked.
+    credentials_explained: bool,
     network: Network,
     usage: Usage,
     /// What the loss counters showed last.
@@ -139,6 +143,8 @@ pub struct Parts {
     pub figures: Arc<Figures>,
     /// Files whose use is reported.
     pub watch: WatchList,
+    /// Where lists to replace that one come from.
+    pub new_lists: Receiver<WatchList>,
     /// Whether every system call that changes credentials is hooked.
     pub credentials_explained: bool,
     /// Sockets of container runtimes.
@@ -165,6 +171,8 @@ impl Engine {
             detector: parts.detector,
             figures: parts.figures,
             watch: parts.watch,
+            new_lists: parts.new_lists,
+            credentials_explained: parts.credentials_explained,
             network: Network::new(parts.runtime_sockets),
             usage,
             losses_seen: HashMap::new(),
@@ -175,25 +183,54 @@ impl Engine {
             engine.announce(announced);
         }
         engine.seed()?;
-        engine.watch_names(parts.credentials_explained)?;
+        engine.watch_names()?;
         Ok(engine)
     }
 
-    /// Hands the kernel side the names of the watched files. Only then are credentials compared: those of the processes
-    /// that were there before are known by now.
-    fn watch_names(&mut self, credentials_explained: bool) -> io::Result<()> {
+    /// Hands the kernel side the names of the watched files, those of an earlier list replaced. Only then are credentials
+    /// compared: those of the processes that were there before are known by now.
+    fn watch_names(&mut self) -> io::Result<()> {
         let (names, mut watching) = self.watch.names();
-        for (hash, bits) in names {
+        for (hash, bits) in &names {
             self.maps
                 .watched_names
                 .insert(hash, bits, 0)
                 .map_err(io::Error::other)?;
         }
-        watching.credentials_explained = u64::from(credentials_explained);
+        watching.credentials_explained = u64::from(self.credentials_explained);
         self.maps
             .watching
             .set(0, Shared(watching), 0)
-            .map_err(io::Error::other)
+            .map_err(io::Error::other)?;
+        let old: Vec<u64> = self
+            .maps
+            .watched_names
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|hash| !names.contains_key(hash))
+            .collect();
+        for hash in old {
+            // It is gone either way.
+            let _ = self.maps.watched_names.remove(&hash);
+        }
+        Ok(())
+    }
+
+    /// Takes over a new list of watched files, where there is one.
+    fn take_new_list(&mut self) {
+        let Some(list) = self.new_lists.try_iter().last() else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.watch, list);
+        match self.watch_names() {
+            Ok(()) => tracing::info!("the new list of watched files is in force"),
+            Err(error) => {
+                self.watch = before;
+                self.report_trouble(format!(
+                    "the kernel does not take the new list of watched files: {error}"
+                ));
+            }
+        }
     }
 
     /// Processes records until it is told to stop.

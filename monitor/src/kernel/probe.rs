@@ -68,6 +68,7 @@ pub fn all() -> Vec<Finding> {
         ring_buffers(),
     ];
     findings.extend(trial());
+    findings.extend(compat_calls());
     findings.extend(richer_hooks());
     findings
 }
@@ -194,6 +195,26 @@ fn trial() -> Vec<Finding> {
         )),
     ));
     findings
+}
+
+/// Whether there are system calls that the sensors of system calls do not see: those of 32-bit programs, which the kernel
+/// leaves out of the tracepoints of single calls (`ARCH_TRACE_IGNORE_COMPAT_SYSCALLS`, arch/x86/include/asm/ftrace.h).
+fn compat_calls() -> Option<Finding> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    // There where the kernel can run 32-bit programs (arch/x86/entry/vdso/vdso32-setup.c).
+    let outcome = if Path::new("/proc/sys/abi/vsyscall32").exists() {
+        Outcome::Absent {
+            why: "known gap: this kernel runs 32-bit programs, and no tracepoint of a single call shows theirs: their files, \
+                  mounts, namespaces, ptrace and kernel calls are missed (their processes, TCP connections, packets, \
+                  signals and io_uring are seen, and credentials that they change are reported as unexplained)"
+                .to_owned(),
+        }
+    } else {
+        Outcome::Present("none are missed: this kernel runs no 32-bit programs".to_owned())
+    };
+    Some(finding("32-bit system calls", outcome))
 }
 
 /// What later sensors could use in place of tracepoints.

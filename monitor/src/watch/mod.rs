@@ -77,27 +77,21 @@ impl WatchList {
         Self { entries }
     }
 
-    /// The built-in list together with `watch.yaml` of the operator's directory, where there is one. An entry of the same
-    /// name replaces the built-in one.
+    /// The built-in list together with the operator's, where there is one. An entry of the same name replaces the built-in
+    /// one.
     ///
     /// # Errors
-    /// When that can't be read, or says something that is not understood.
-    pub fn load(directory: Option<&Path>) -> Result<Self, WatchError> {
+    /// When the file can't be read, or says something that is not understood.
+    pub fn load(file: Option<&Path>) -> Result<Self, WatchError> {
         let mut list = Self::built_in();
-        let Some(path) = directory.map(|directory| directory.join("watch.yaml")) else {
+        let Some(path) = file else {
             return Ok(list);
         };
         let place = path.display().to_string();
-        let content = match fs::read_to_string(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(list),
-            Err(error) => {
-                return Err(WatchError {
-                    place,
-                    reason: error.to_string(),
-                });
-            }
-        };
+        let content = fs::read_to_string(path).map_err(|error| WatchError {
+            place: place.clone(),
+            reason: error.to_string(),
+        })?;
         let own = parse(&place, &content)?;
         list.entries
             .retain(|entry| own.iter().all(|own| own.name != entry.name));
@@ -212,14 +206,14 @@ mod tests {
     fn an_operators_entry_replaces_the_built_in_one() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let file = directory.path().join("watch.yaml");
-        let list = WatchList::load(Some(directory.path())).expect("none is no error");
-        assert_eq!(list.reasons(["/srv/secret"], READ), [""; 0]);
+        let error = WatchList::load(Some(&file)).expect_err("it is not there");
+        assert!(error.to_string().contains("watch.yaml"), "{error}");
         fs::write(
             &file,
             "files:\n  - {name: shadow, access: [read], paths: [/srv/secret]}\n",
         )
         .expect("written");
-        let list = WatchList::load(Some(directory.path())).expect("valid");
+        let list = WatchList::load(Some(&file)).expect("valid");
         assert_eq!(list.reasons(["/srv/secret"], READ), ["shadow"]);
         assert_eq!(list.reasons(["/etc/shadow"], READ), [""; 0]);
 
@@ -231,7 +225,7 @@ mod tests {
             ),
         ] {
             fs::write(&file, content).expect("written");
-            let error = WatchList::load(Some(directory.path())).expect_err("invalid");
+            let error = WatchList::load(Some(&file)).expect_err("invalid");
             assert!(error.to_string().contains(what), "{error}");
         }
     }

@@ -27,3 +27,4 @@ mod short_lived;
 mod shutdown;
 mod signals;
 mod state_dir;
+mod watched;
