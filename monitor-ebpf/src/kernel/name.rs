@@ -1,7 +1,10 @@
 //! Whether names of path components are among those that are watched.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use watchkeeper_ebpf::watch::{EMPTY, LEVELS, MAX_NAME, MAX_SCAN, hash_byte};
+use watchkeeper_ebpf::{
+    offsets::ABSENT,
+    watch::{EMPTY, LEVELS, MAX_NAME, MAX_SCAN, hash_byte},
+};
 
 use super::{Address, follow, read};
 use crate::{
@@ -86,6 +89,9 @@ pub extern "C" fn watched_near(dentry: Address) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn watched_alias(inode: Address, dentry: Address, wanted: u32) -> Address {
+    if offset!(inode_aliases) == ABSENT || offset!(dentry_alias) == ABSENT {
+        return 0;
+    }
     let mut alias = follow(inode, offset!(inode_aliases));
     for _ in 0..MAX_ALIASES {
         if alias == 0 {

@@ -98,12 +98,9 @@ impl Attacher<'_> {
             Ok(verified_instructions) => SensorStatus {
                 sensor,
                 state: SensorState::Active,
-                reason: if sensor == Sensor::Exec && !offsets::knows_upper_layer(self.offsets) {
-                    "overlayfs is not loaded or has no BTF: files of an overlay's upper layer are not told apart"
-                        .to_owned()
-                } else {
-                    String::new()
-                },
+                reason: offsets::lacking_detail(self.offsets, sensor)
+                    .unwrap_or_default()
+                    .to_owned(),
                 verified_instructions,
             },
             Err(reason) => SensorStatus {

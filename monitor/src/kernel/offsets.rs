@@ -19,10 +19,19 @@ pub fn missing(offsets: &KernelOffsets, sensor: Sensor) -> Vec<&'static Field> {
         .collect()
 }
 
-/// Whether the kernel tells which layer of an overlay a file lies in.
+/// What a sensor that works does not tell on this kernel, where that is something.
 #[must_use]
-pub fn knows_upper_layer(offsets: &KernelOffsets) -> bool {
-    offsets.ovl_inode_upper != ABSENT && offsets.ovl_inode_vfs != ABSENT
+pub fn lacking_detail(offsets: &KernelOffsets, sensor: Sensor) -> Option<&'static str> {
+    let absent = |fields: &[u32]| fields.contains(&ABSENT);
+    match sensor {
+        Sensor::Exec if absent(&[offsets.ovl_inode_upper, offsets.ovl_inode_vfs]) => Some(
+            "overlayfs is not loaded or has no BTF: files of an overlay's upper layer are not told apart",
+        ),
+        Sensor::FileOpen if absent(&[offsets.dentry_alias, offsets.inode_aliases]) => {
+            Some("the kernel does not tell a file's other names: a hard link hides a watched file")
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

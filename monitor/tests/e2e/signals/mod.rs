@@ -187,7 +187,11 @@ fn not_loaded(status: &NodeStatusResponse, case: &Case) -> Option<String> {
     status
         .sensors
         .iter()
-        .filter(|sensor| sensor.state() == SensorState::Failed && !sensor.reason.is_empty())
+        // A program that is refused, or a field that is not found, is a fault of ours.
+        .filter(|sensor| {
+            sensor.state() == SensorState::Failed
+                && sensor.reason.starts_with("this kernel has no tracepoint")
+        })
         .find(|sensor| {
             let about = |word: &&str| sensor.hook.contains(*word) || sensor.name.contains(*word);
             case.hooks.iter().any(about)
