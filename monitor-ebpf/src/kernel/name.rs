@@ -67,17 +67,38 @@ pub extern "C" fn watched_name(dentry: Address) -> u32 {
     bits(hash)
 }
 
+/// What a look at a directory entry takes: the entry above it, and the length of its name.
+#[inline(always)]
+fn glance(dentry: Address) -> (Address, u32) {
+    // One read where the three fields follow each other (struct dentry, include/linux/dcache.h), as they do in most kernels.
+    if offset!(dentry_name_length) == offset!(dentry_parent) + 12 {
+        let [parent, hash_and_length]: [u64; 2] = read(dentry, offset!(dentry_parent));
+        return (parent, (hash_and_length >> 32) as u32);
+    }
+    (
+        follow(dentry, offset!(dentry_parent)),
+        read(dentry, offset!(dentry_name_length)),
+    )
+}
+
 /// Bits of the names of a directory entry and of the directories above it.
 ///
 /// A global function, see [`append_path`](super::path::append_path).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn watched_near(dentry: Address) -> u32 {
+    let lengths = lengths();
     let mut found = 0;
     let mut level = dentry;
     for _ in 0..=LEVELS {
-        found |= watched_name(level);
-        level = follow(level, offset!(dentry_parent));
+        let (parent, length) = glance(level);
+        if length as usize <= MAX_NAME && lengths >> (length & 63) & 1 != 0 {
+            found |= watched_name(level);
+        }
+        if parent == level {
+            break;
+        }
+        level = parent;
     }
     found
 }
