@@ -33,6 +33,7 @@ macro_rules! setting {
 
 pub mod cgroup;
 pub mod cred;
+pub mod current;
 pub mod environment;
 pub mod file;
 pub mod name;

@@ -9,7 +9,7 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    kernel::{Address, cgroup, cred, task},
+    kernel::{Address, cgroup, cred, current, task},
     maps,
 };
 
@@ -27,6 +27,12 @@ impl Place {
     #[inline(always)]
     pub fn of(task: Address) -> Self {
         Self::of_cgroup(cgroup::id(cgroup::of_task(task)))
+    }
+
+    /// Where the current task runs.
+    #[inline(always)]
+    pub fn current() -> Self {
+        Self::of_cgroup(current::cgroup_id())
     }
 
     /// A cgroup by its id; nothing is known of one that is not in the map.

@@ -4,6 +4,7 @@
 //! descriptors lead to is known. The arguments are in the registers that the task entered the kernel with.
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::generated::{
         bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
     },
@@ -25,10 +26,10 @@ use crate::{
     subject::{Place, Subject},
 };
 
-/// Where the fields of every `syscalls:*` tracepoint are (`events/syscalls/*/format`): the number, then the arguments
-/// or the result (struct syscall_trace_enter and _exit, kernel/trace/trace.h).
-const NUMBER: usize = 8;
-const ARGUMENTS: usize = 16;
+/// Where the fields of every `syscalls:*` tracepoint are (`events/syscalls/*/format`), in words: the number, then the result
+/// (struct syscall_trace_enter and _exit, kernel/trace/trace.h).
+const NUMBER: usize = 1;
+const RESULT_WORD: usize = 2;
 
 /// `AT_FDCWD` of include/uapi/linux/fcntl.h.
 const AT_FDCWD: i32 = -100;
@@ -42,8 +43,8 @@ const RUNS: u64 = 0o6_111;
 /// The system call that a tracepoint is about, and what its arguments mean.
 #[inline(always)]
 pub fn spec_of(ctx: &TracePointContext) -> Option<(u64, &'static Spec)> {
-    // SAFETY: the context of every such tracepoint is longer than this.
-    let number = unsafe { ctx.read_at::<u64>(NUMBER) }.ok()?;
+    // SAFETY: the context of every such tracepoint is longer than this, which the kernel checks when it attaches.
+    let number = unsafe { ctx.as_ptr().cast::<u64>().add(NUMBER).read_volatile() };
     let spec = CALLS.get(number as u32)?;
     (spec.call != 0).then_some((number, spec))
 }
@@ -52,7 +53,7 @@ pub fn spec_of(ctx: &TracePointContext) -> Option<(u64, &'static Spec)> {
 #[inline(always)]
 pub fn result_of(ctx: &TracePointContext) -> i64 {
     // SAFETY: as above.
-    unsafe { ctx.read_at::<i64>(ARGUMENTS) }.unwrap_or(-1)
+    unsafe { ctx.as_ptr().cast::<i64>().add(RESULT_WORD).read_volatile() }
 }
 
 /// Key of what is kept from the beginning of a call to its end.
@@ -113,7 +114,7 @@ pub fn call_enter(ctx: TracePointContext) -> u32 {
         return 0;
     };
     let task = task::current();
-    if !Place::of(task).wants(spec.class) {
+    if !Place::current().wants(spec.class) {
         return 0;
     }
     let identity = Identity {
@@ -131,7 +132,7 @@ pub fn call_exit(ctx: TracePointContext) -> u32 {
         return 0;
     };
     let task = task::current();
-    let place = Place::of(task);
+    let place = Place::current();
     if !place.wants(spec.class) {
         return 0;
     }

@@ -18,7 +18,7 @@ use super::calls::{arguments_of, result_of, spec_of};
 use crate::{
     credentials::check_credentials,
     kernel::{
-        Address, cgroup, file, follow,
+        Address, cgroup, current, file, follow,
         name::{watched_alias, watched_near},
         path, read, task,
     },
@@ -67,11 +67,11 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let task = task::current();
-    let place = Place::of(task);
+    let place = Place::current();
     if !place.wants(Class::File as u32) {
         return 0;
     }
-    let opened = file::of_descriptor(task, result as u32);
+    let opened = current::file_of(result as u32);
     let Some((number, spec)) = spec_of(&ctx) else {
         return 0;
     };

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     credentials::check_credentials,
     kernel::{Address, file, follow, read, sock, task},
-    maps::{CONNECTING, CRITICAL, FLOWS, TELEMETRY},
+    maps::{CONNECTING, CRITICAL, TELEMETRY},
     output::Draft,
     subject::{Place, Subject},
 };
@@ -40,14 +40,20 @@ pub fn socket_exit(ctx: TracePointContext) -> u32 {
     let Some((number, spec)) = spec_of(&ctx) else {
         return 0;
     };
-    let task = task::current();
-    if !Place::of(task).wants(Class::Network as u32) {
+    if !Place::current().wants(Class::Network as u32) {
         return 0;
     }
     let call = u32::from(spec.call);
     let sk = socket_of_call(call, number, result_of(&ctx) as u64);
-    if sk != 0 && socket_reports(call, sk, number) != 0 {
-        check_credentials(task);
+    if sk == 0 {
+        return 0;
+    }
+    let operation = socket_reports(call, sk, number);
+    if operation == socket_operation::ACCEPTED {
+        tcp::tcp_accepts(sk);
+    }
+    if operation != 0 {
+        check_credentials(task::current());
     }
     0
 }
@@ -84,7 +90,7 @@ pub extern "C" fn socket_of_call(call: u32, number: u64, result: u64) -> Address
     0
 }
 
-/// Reports a call on a socket, where it is of interest. Returns 1 when it was.
+/// Reports a call on a socket, where it is of interest. Returns the operation when it was, else 0.
 ///
 /// A global function, see [`append_path`](crate::kernel::path::append_path).
 #[unsafe(no_mangle)]
@@ -119,7 +125,6 @@ pub extern "C" fn socket_reports(call: u32, sk: Address, number: u64) -> u32 {
         if !is_inet || protocol != sock::IPPROTO_TCP {
             return 0;
         }
-        let _ = FLOWS.insert(&sk, &tcp::flow(&place, task, 0), 0);
         socket_operation::ACCEPTED
     };
     let Some(draft) = Draft::admitted(&place, Class::Network as u32) else {
@@ -167,7 +172,7 @@ pub extern "C" fn socket_reports(call: u32, sk: Address, number: u64) -> u32 {
         &TELEMETRY
     };
     draft.submit(ring, Kind::Socket, &Subject::new(place, task), 0, end);
-    1
+    operation
 }
 
 /// Whether a socket is of a kind that ordinary programs do not make: neither TCP, UDP, ICMP echo nor Unix, and of netlink

@@ -57,7 +57,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 
 /// Whose a connection is that the current task begins in `place`.
 #[inline(always)]
-pub fn flow(place: &Place, task: Address, outbound: u32) -> Flow {
+fn flow(place: &Place, task: Address, outbound: u32) -> Flow {
     let subject = Subject::new(*place, task);
     Flow {
         process: subject.process,
@@ -99,6 +99,17 @@ pub extern "C" fn tcp_begins(sk: Address) -> u32 {
     };
     let _ = CONNECTING.insert(&sk, &connecting, 0);
     1
+}
+
+/// accept(2), in the task that calls it: notes whose the connection is.
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tcp_accepts(sk: Address) -> u32 {
+    let task = task::current();
+    let _ = FLOWS.insert(&sk, &flow(&Place::of(task), task, 0), 0);
+    0
 }
 
 /// Reports what became of a socket.
