@@ -326,9 +326,10 @@ offsets! {
     file_private: SOCKET_CALLS.and(CALLS) ["file.private_data"],
     /// Length and hash of the name in one word, the length in the upper half of it.
     dentry_name_length: OPEN ["dentry.d_name.len", "dentry.__d_name.len"],
-    dentry_alias: OPEN ["dentry.d_u.d_alias"],
+    /// Without this and the next one, a hard link hides a watched file. In a union until 7.3.
+    dentry_alias: DETAIL ["dentry.d_u.d_alias", "dentry.d_alias"],
     inode_private: CALLS ["inode.i_private"],
-    inode_aliases: OPEN ["inode.i_dentry"],
+    inode_aliases: DETAIL ["inode.i_dentry"],
     mount_namespace: OPEN ["mount.mnt_ns"],
     proc_inode_pid: OPEN ["proc_inode.pid"],
     proc_inode_vfs: OPEN ["proc_inode.vfs_inode"],
