@@ -79,7 +79,7 @@ enum Task {
         /// Test this agent instead of building one
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
-        /// Write what became of each signal to xtask/records/signals.md
+        /// Write what became of each signal on the kernels booted last, these and others, to xtask/records/signals.md
         #[arg(long)]
         record: bool,
     },

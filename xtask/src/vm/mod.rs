@@ -33,9 +33,6 @@ pub(crate) const DEFAULT_KERNELS: [&str; 2] = ["5.10", "7.3"];
 /// For one machine, emulated on a busy host.
 const LIMIT: Duration = Duration::from_secs(1_200);
 
-/// How a line about a signal begins.
-const SIGNAL: &str = "signal ";
-
 /// Tests on each of `kernels` with `agent`, or with one built now. Unlike `test`, skips nothing.
 pub(crate) fn run(kernels: &[String], agent: Option<PathBuf>, record: bool) -> Result<ExitCode> {
     let toolchain = Toolchain::ensure()?;
@@ -53,10 +50,10 @@ pub(crate) fn run(kernels: &[String], agent: Option<PathBuf>, record: bool) -> R
         .iter()
         .map(|series| (series.clone(), Machine::prepare(series)))
         .collect();
-    let recorded = test_all(machines, &programs, &mut report);
+    test_all(machines, &programs, &mut report);
     print!("{}", report.summary());
     if record {
-        signals::record(paths::repository(), &recorded)?;
+        signals::record(paths::repository(), &logs())?;
     }
     Ok(if report.failed() == 0 {
         ExitCode::SUCCESS
@@ -78,12 +75,12 @@ pub(crate) struct Programs {
 /// How many machines run at a time: one uses one CPU.
 const AT_A_TIME: usize = 2;
 
-/// Tests in each of the machines, two at a time, and adds a step for each; returns what became of the signals by release.
+/// Tests in each of the machines, two at a time, and adds a step for each.
 pub(crate) fn test_all(
     machines: Vec<(String, Result<Machine>)>,
     programs: &Programs,
     report: &mut Report,
-) -> Vec<(String, Signals)> {
+) {
     println!("\n=== virtual machines");
     let waiting = Mutex::new(machines.into_iter());
     let work = || {
@@ -94,10 +91,7 @@ pub(crate) fn test_all(
                 return done;
             };
             let start = Instant::now();
-            let result = machine.and_then(|machine| {
-                let (outcome, signals) = machine.test(programs)?;
-                Ok((outcome, machine.kernel.release, signals))
-            });
+            let result = machine.and_then(|machine| machine.test(programs));
             done.push((series, result, start.elapsed()));
         }
     };
@@ -109,15 +103,14 @@ pub(crate) fn test_all(
             .collect()
     });
     done.sort_by_key(|(series, ..)| kernel::numbers(series));
-    let mut recorded = Vec::new();
     for (series, result, time) in done {
-        let outcome = result.map(|(outcome, release, signals)| {
-            recorded.push((release, signals));
-            outcome
-        });
-        report.add(&format!("virtual machine, kernel {series}"), outcome, time);
+        report.add(&format!("virtual machine, kernel {series}"), result, time);
     }
-    recorded
+}
+
+/// Where the machines' consoles are kept.
+fn logs() -> PathBuf {
+    paths::target().join("vm")
 }
 
 /// Everything to boot one kernel; what can't be had is known once this exists.
@@ -146,10 +139,10 @@ impl Machine {
         })
     }
 
-    /// Boots, tests and prints what came of it; returns what became of each signal.
-    pub(crate) fn test(&self, programs: &Programs) -> Result<(report::Outcome, Signals)> {
+    /// Boots, tests and prints what came of it; and of each signal.
+    pub(crate) fn test(&self, programs: &Programs) -> Result<report::Outcome> {
         let series = &self.kernel.series;
-        let directory = paths::target().join("vm");
+        let directory = logs();
         fs::create_dir_all(&directory)
             .with_context(|| format!("could not make {}", directory.display()))?;
         let log = directory.join(format!("{series}.log"));
@@ -172,7 +165,7 @@ impl Machine {
         let start = Instant::now();
         let mut signals = Signals::default();
         let mut progress = |text: &str| {
-            if let Some(signal) = text.strip_prefix(SIGNAL) {
+            if let Some(signal) = text.strip_prefix(signals::SIGNAL) {
                 signals.take(signal);
                 return;
             }
@@ -212,7 +205,7 @@ impl Machine {
                 report::Outcome::Failed
             }
         };
-        Ok((outcome, signals))
+        Ok(outcome)
     }
 }
 

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result};
 /// Where the record is, from the workspace's root.
 const RECORD: &str = "xtask/records/signals.md";
 
+/// How what the suite says of a signal begins, after the mark of the harness.
+pub(crate) const SIGNAL: &str = "signal ";
+
 /// What became of one signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -63,17 +66,45 @@ impl Signals {
     }
 }
 
-/// Writes the table of signals and kernels; what a kernel does not offer is explained below it.
-pub(crate) fn record(root: &Path, kernels: &[(String, Signals)]) -> Result<()> {
+/// Writes the table of signals and kernels from the consoles in `logs`, one for each kernel that was booted last; what a kernel
+/// does not offer is explained below it.
+pub(crate) fn record(root: &Path, logs: &Path) -> Result<()> {
+    let mut kernels = Vec::new();
+    let files = fs::read_dir(logs).with_context(|| format!("could not list {}", logs.display()))?;
+    for file in files.filter_map(Result::ok).map(|file| file.path()) {
+        if file.extension().is_some_and(|extension| extension == "log") {
+            let console = fs::read_to_string(&file)
+                .with_context(|| format!("could not read {}", file.display()))?;
+            kernels.extend(of_console(&console));
+        }
+    }
+    kernels.sort_by_key(|(release, _)| super::kernel::numbers(release));
     let path = root.join(RECORD);
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
             .with_context(|| format!("could not make {}", directory.display()))?;
     }
-    fs::write(&path, table(kernels))
+    fs::write(&path, table(&kernels))
         .with_context(|| format!("could not write {}", path.display()))?;
     println!("the record is in {RECORD}");
     Ok(())
+}
+
+/// Release and signals of a console; `None` where the machine did not come to its end.
+fn of_console(console: &str) -> Option<(String, Signals)> {
+    let mut release = None;
+    let mut signals = Signals::default();
+    let mut ended = false;
+    for line in console.lines().filter_map(|line| line.strip_prefix("vm: ")) {
+        if let Some(booted) = line.strip_prefix("booted ") {
+            release = Some(booted.to_owned());
+        } else if let Some(signal) = line.strip_prefix(SIGNAL) {
+            signals.take(signal);
+        } else {
+            ended |= line == "success" || line.starts_with("failure: not every signal");
+        }
+    }
+    release.filter(|_| ended).map(|release| (release, signals))
 }
 
 fn table(kernels: &[(String, Signals)]) -> String {
@@ -120,6 +151,18 @@ fn table(kernels: &[(String, Signals)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_console_counts_once_the_machine_came_to_its_end() {
+        let console = "x\nvm: booted 6.1.0\nvm: signal tcp-connect pass\n";
+        assert!(of_console(console).is_none());
+        let (release, signals) = of_console(&format!("{console}vm: success\n")).expect("ended");
+        assert_eq!(release, "6.1.0");
+        assert_eq!(
+            signals.summary(),
+            "1 signals pass, 0 fail, 0 are not offered"
+        );
+    }
 
     #[test]
     fn lines_become_a_table() {
