@@ -36,10 +36,8 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     host_classes: 0,
     agent_pid: 0,
     uring_opcode_argument: 0,
-    hierarchy_is_unified: 0,
     has_registers_helper: 0,
     stack_size: 0,
-    reserved: 0,
     budgets: [Budget::NONE; Class::PLACES],
 });
 

@@ -390,14 +390,10 @@ pub struct Settings {
     pub agent_pid: u32,
     /// Number of the argument of the io_uring tracepoint that is the operation; 0 where it is a field of the first.
     pub uring_opcode_argument: u32,
-    /// Not 0 where the watched hierarchy is the unified one, whose cgroups sockets know.
-    pub hierarchy_is_unified: u32,
     /// Not 0 where `bpf_task_pt_regs` tells where the registers are that a task entered the kernel with (since 5.15).
     pub has_registers_helper: u32,
     /// Bytes of a task's kernel stack, where it does not.
     pub stack_size: u32,
-    /// Always 0.
-    pub reserved: u32,
     /// Budgets by class.
     pub budgets: [Budget; Class::PLACES],
 }

@@ -1,4 +1,4 @@
-//! `sched_process_fork`: a process was created. Threads are left out: they share everything reported here.
+//! `sched_process_fork`: a process was created. Threads are not reported: they share everything that is.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use watchkeeper_ebpf::{
@@ -20,7 +20,7 @@ use crate::{
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let caller = task::current();
     let child = argument(&ctx, 1);
-    if task::tid(child) != task::tgid(child) || task::is_kernel_thread(child) {
+    if task::is_kernel_thread(child) {
         return 0;
     }
     // The caller may be a runtime in a cgroup that is left out, and the child in a container.
@@ -28,8 +28,12 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if !child_place.wants(Class::Process as u32) {
         return 0;
     }
-    check_credentials(caller);
+    // A thread may have other credentials than its process's first one, and begin others with its own.
     note_credentials(child);
+    if task::tid(child) != task::tgid(child) {
+        return 0;
+    }
+    check_credentials(caller);
     let place = Place::of(caller);
     let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
         return 0;

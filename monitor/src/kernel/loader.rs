@@ -228,10 +228,8 @@ impl Kernel {
                 .fold(0, |set, class| set | class.bit()),
             agent_pid: std::process::id(),
             uring_opcode_argument,
-            hierarchy_is_unified: u32::from(hierarchy.controller.is_none()),
             has_registers_helper: u32::from(has_registers_helper()),
             stack_size: stack_size(),
-            reserved: 0,
             budgets: budgets(&options.budgets),
         });
         let shared_offsets = Shared(offsets);
