@@ -36,7 +36,7 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     if skipped() {
         return;
     }
-    let agent = Agent::full(&["--budget", "process=500"]);
+    let agent = Agent::full(&["--budget", "process=50"]);
     let flood = tokio::spawn(acted("flood"));
     // The flood has begun when its losses are told.
     let mut losses = agent
