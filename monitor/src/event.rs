@@ -146,19 +146,9 @@ impl Event {
                 own + cgroup.path.len()
             }
             (Detail::Message(_, detail), _) => {
-                own + size_of::<v1::event::Detail>() + text_size(detail)
+                own + size_of::<v1::event::Detail>() + 2 * detail.encoded_len()
             }
             _ => own,
         }
     }
-}
-
-/// About the bytes of the texts in a detail.
-fn text_size(detail: &v1::event::Detail) -> usize {
-    use prost::Message as _;
-    let event = v1::Event {
-        detail: Some(detail.clone()),
-        ..v1::Event::default()
-    };
-    2 * event.encoded_len()
 }

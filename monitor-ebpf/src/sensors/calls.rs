@@ -107,7 +107,7 @@ pub fn arguments_of(task: Address, number: u64) -> Arguments {
     }
 }
 
-/// Notes the state of a process before a call that may change it.
+/// Notes the state of a process before a call that may change it. What has changed until then, that call does not explain.
 #[tracepoint]
 pub fn call_enter(ctx: TracePointContext) -> u32 {
     let Some((_, spec)) = spec_of(&ctx) else {
@@ -117,6 +117,7 @@ pub fn call_enter(ctx: TracePointContext) -> u32 {
     if !Place::current().wants(spec.class) {
         return 0;
     }
+    check_credentials(task);
     let identity = Identity {
         credentials: cred::of_task(task),
         namespaces: task::namespaces(task),
@@ -138,21 +139,29 @@ pub fn call_exit(ctx: TracePointContext) -> u32 {
     }
     let result = result_of(&ctx);
     let key = thread(task);
-    let is_wanted = result >= 0 || spec.flags & spec_flag::SUCCESS_ONLY == 0;
-    if is_wanted && task::tgid(task) != setting!(agent_pid) {
-        if spec.flags & spec_flag::CREDENTIALS == 0 {
-            check_credentials(task);
-        } else if result >= 0 {
-            note_credentials(task);
-        }
-        if let Some(draft) = Draft::claim(&place, spec.class) {
-            report(task, &place, draft, spec, number, result);
-        }
+    if spec.flags & spec_flag::CREDENTIALS != 0 && result >= 0 {
+        note_credentials(task);
+    }
+    if is_wanted(task, spec, result)
+        && let Some(draft) = Draft::claim(&place, spec.class)
+        && report(task, &place, draft, spec, number, result)
+        && spec.flags & spec_flag::CREDENTIALS == 0
+    {
+        check_credentials(task);
     }
     if spec.flags & spec_flag::BEFORE != 0 {
         let _ = BEFORE.remove(&key);
     }
     0
+}
+
+/// Whether a call with this result, by this thread, may be reported.
+#[inline(always)]
+fn is_wanted(task: Address, spec: &Spec, result: i64) -> bool {
+    let process = task::tgid(task);
+    (result >= 0 || spec.flags & spec_flag::SUCCESS_ONLY == 0)
+        && (spec.flags & spec_flag::LEADER_ONLY == 0 || process == task::tid(task))
+        && process != setting!(agent_pid)
 }
 
 /// Writes the arguments of the call that ends now into the body in scratch buffer `level`; returns whether they are known.
@@ -199,16 +208,22 @@ fn is_special_mode(call: u16, mode: u64) -> bool {
     mode & RUNS != 0
 }
 
-/// Reports a call, or gives the draft back.
+/// Reports a call, or gives the draft back; returns whether it was reported.
 #[inline(always)]
-fn report(task: Address, place: &Place, draft: Draft, spec: &Spec, number: u64, result: i64) {
+fn report(
+    task: Address,
+    place: &Place,
+    draft: Draft,
+    spec: &Spec,
+    number: u64,
+    result: i64,
+) -> bool {
     let body = draft.body::<Call>();
     let start = Draft::start::<Call>();
     let known = write_arguments(draft.level, number) != 0;
-    let is_thread = spec.flags & spec_flag::LEADER_ONLY != 0 && task::tgid(task) != task::tid(task);
-    if is_thread || (known && !is_accepted(spec, argument(body, 0))) {
+    if known && !is_accepted(spec, argument(body, 0)) {
         draft.discard();
-        return;
+        return false;
     }
     let mut flags = if known { 0 } else { call_flag::NO_ARGUMENTS };
 
@@ -284,15 +299,15 @@ fn report(task: Address, place: &Place, draft: Draft, spec: &Spec, number: u64, 
             && is_special_mode(spec.call, argument(body, spec.mode));
         if watched & (WRITE | CHANGE) == 0 && !special {
             draft.discard();
-            return;
+            return false;
         }
     } else if spec.class == Class::File as u32 && !is_security_attribute(&draft, string_starts[1]) {
         draft.discard();
-        return;
+        return false;
     }
     if !place.admits(spec.class) {
         draft.discard();
-        return;
+        return false;
     }
 
     // SAFETY: the destination in the body is as long as what is read, and is zeroed where that fails.
@@ -320,6 +335,7 @@ fn report(task: Address, place: &Place, draft: Draft, spec: &Spec, number: u64, 
         (*body).flags = flags;
     }
     submit_call(draft.level, opened, target, end, spec.class);
+    true
 }
 
 /// Fills in the state of the process, the file that its descriptor leads to and the process that it is about, and submits the

@@ -33,6 +33,9 @@ const FIRST_SEGMENT: u32 = 2;
 /// How a JSON document begins, which is all that is looked for in first bytes.
 const JSON: u8 = b'{';
 
+/// Bits of an IPv4 header's word that say where a fragment belongs (`IP_OFFSET`, include/net/ip.h).
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
 /// Length of the headers.
 const IPV6_HEADER: u32 = 40;
 const UDP_HEADER: u32 = 8;
@@ -65,6 +68,10 @@ struct Headers {
 fn internet_header(ctx: &SkBuffContext) -> Option<Headers> {
     let first = ctx.load::<u8>(0).ok()?;
     if first >> 4 == 4 {
+        // Only the first fragment of a packet has ports.
+        if u16::from_be(ctx.load(6).ok()?) & FRAGMENT_OFFSET != 0 {
+            return None;
+        }
         return Some(Headers {
             source: sock::mapped(ctx.load(12).ok()?),
             destination: sock::mapped(ctx.load(16).ok()?),

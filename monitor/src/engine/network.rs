@@ -30,8 +30,8 @@ const SLOW_NS: u64 = 1_000_000_000;
 /// Port of DNS servers.
 const DNS_PORT: u16 = 53;
 
-/// A query that waits for its answer: cgroup, own port, id.
-type Query = (u64, u16, u16);
+/// A query that waits for its answer: cgroup, own port, server, id.
+type Query = (u64, u16, [u8; 16], u16);
 
 /// Names a connection: cgroup, own port, the other end.
 type Flow = (u64, u16, [u8; 16], u16);
@@ -156,21 +156,27 @@ impl Engine {
         let Ok(message) = dns::parse(data, packet.protocol == TCP) else {
             return;
         };
-        let query = (header.cgroup_id, packet.addresses.local_port, message.id);
+        let addresses = &packet.addresses;
+        // Where the server is in a container, too, each message is seen twice: as it leaves one process, and enters another.
+        if addresses.local_port == DNS_PORT {
+            return;
+        }
+        let query = (
+            header.cgroup_id,
+            addresses.local_port,
+            addresses.remote,
+            message.id,
+        );
         let mut process = ProcessKey::from(header);
         if message.answer {
+            // An answer that nobody asked for must not name anything.
             if let Some(asked) = self.network.queries.pop(&query) {
                 process = asked;
+                let slot = self.slot(header);
+                self.network.names.learn(slot, &message, header.time_ns);
             }
-            let slot = self.slot(header);
-            self.network.names.learn(slot, &message, header.time_ns);
-        } else if header.pid != 0 {
+        } else {
             self.network.queries.put(query, process);
-        }
-        // A resolver of the container itself sees each message twice: as it leaves one process, and enters another.
-        let is_servers = packet.addresses.local_port == DNS_PORT;
-        if is_servers {
-            return;
         }
         let detail = v1::Dns {
             answer: message.answer,
