@@ -189,14 +189,14 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         if print_alerts {
             print_as_they_happen(sources);
         }
-        let active = sources
-            .sensors
-            .iter()
-            .filter(|status| status.state == attach::SensorState::Active)
-            .count();
+        let count = |state| {
+            let sensors = sources.sensors.iter();
+            sensors.filter(|status| status.state == state).count()
+        };
         tracing::info!(
-            "ready: {active} of {} sensors active, {} containers, listening on {}",
-            sources.sensors.len(),
+            "ready: {} of {} sensors active, {} containers, listening on {}",
+            count(attach::SensorState::Active),
+            sources.sensors.len() - count(attach::SensorState::NotOffered),
             sources.containers.all().len(),
             socket.display()
         );

@@ -143,16 +143,22 @@ fn text(status: &v1::NodeStatusResponse) -> String {
     let _ = writeln!(
         out,
         "\n{}",
-        styled("SENSOR            STATE     HOOK", Style::Bold)
+        styled("SENSOR            STATE       HOOK", Style::Bold)
     );
     for sensor in &status.sensors {
         let (state, style) = match sensor.state() {
             v1::SensorState::Active => ("active", Style::Good),
             v1::SensorState::Failed => ("failed", Style::Bad),
             v1::SensorState::Disabled => ("disabled", Style::Warning),
+            v1::SensorState::NotOffered => ("not needed", Style::Dim),
             v1::SensorState::Unspecified => ("unknown", Style::Warning),
         };
-        let padding = " ".repeat(10_usize.saturating_sub(state.len()));
+        let padding = " ".repeat(12_usize.saturating_sub(state.len()));
+        if sensor.state() == v1::SensorState::NotOffered {
+            let state = styled(state, style);
+            let _ = writeln!(out, "{:<18}{state}{padding}{}", sensor.name, sensor.reason);
+            continue;
+        }
         let _ = writeln!(
             out,
             "{:<18}{}{padding}{} ({}{})",

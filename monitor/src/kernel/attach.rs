@@ -1,6 +1,6 @@
 //! Loading single programs and attaching them to what their sensors hook. A sensor that fails leaves the others running.
 
-use std::{collections::HashMap, fs::File, io};
+use std::{collections::HashMap, fs::File, io, path::Path};
 
 use aya::{
     Btf, Ebpf,
@@ -46,6 +46,8 @@ pub enum SensorState {
     Failed,
     /// Not wanted.
     Disabled,
+    /// The kernel lacks what it watches: nothing is missed.
+    NotOffered,
 }
 
 /// A program that is loaded.
@@ -80,6 +82,16 @@ pub struct Attacher<'a> {
 impl Attacher<'_> {
     /// Loads and attaches one sensor.
     pub fn attach(&mut self, sensor: Sensor) -> SensorStatus {
+        if let Some(part) = sensors::part(sensor)
+            && !Path::new(part.place).exists()
+        {
+            return SensorStatus {
+                sensor,
+                state: SensorState::NotOffered,
+                reason: format!("this kernel has no {}", part.name),
+                verified_instructions: 0,
+            };
+        }
         let missing = offsets::missing(self.offsets, sensor);
         let result = if missing.is_empty() {
             match sensors::describe(sensor).hooks {

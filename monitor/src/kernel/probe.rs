@@ -169,6 +169,9 @@ fn trial() -> Vec<Finding> {
             let outcome = match (status.state, status.sensor) {
                 (SensorState::Active, _) if status.reason.is_empty() => Outcome::Present(hook),
                 (SensorState::Active, _) => Outcome::Present(format!("{hook}; {}", status.reason)),
+                (SensorState::NotOffered, _) => {
+                    Outcome::Present(format!("not needed: {}", status.reason))
+                }
                 // Without it there is nothing to alert on.
                 (_, watchkeeper_ebpf::offsets::Sensor::Exec) => Outcome::Missing {
                     why: format!("{hook}: {}", status.reason),
@@ -250,9 +253,5 @@ fn richer_hooks() -> Vec<Finding> {
             why: "not in this kernel; no sensor needs it".to_owned(),
         }
     };
-    vec![
-        program("tracepoint programs", ProgramType::TracePoint),
-        lsm,
-        finding("kprobes", kprobes),
-    ]
+    vec![lsm, finding("kprobes", kprobes)]
 }

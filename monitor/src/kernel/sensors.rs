@@ -186,6 +186,31 @@ pub fn describe(sensor: Sensor) -> Description {
     }
 }
 
+/// A part of the kernel that may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// What it is called.
+    pub name: &'static str,
+    /// What is there where the kernel has it.
+    pub place: &'static str,
+}
+
+/// The part of the kernel that a sensor watches, where that may be left out: nothing is missed then.
+#[must_use]
+pub fn part(sensor: Sensor) -> Option<Part> {
+    match sensor {
+        Sensor::ModuleLoad | Sensor::ModuleFree => Some(Part {
+            name: "loadable modules",
+            place: "/proc/modules",
+        }),
+        Sensor::SelinuxDenials => Some(Part {
+            name: "SELinux, or it is off",
+            place: "/sys/fs/selinux",
+        }),
+        _ => None,
+    }
+}
+
 /// Name of a sensor.
 #[must_use]
 pub fn name(sensor: Sensor) -> &'static str {

@@ -115,12 +115,12 @@ impl Sources {
         let mut degraded: Vec<String> = self
             .sensors
             .iter()
-            .filter(|status| !status.reason.is_empty())
+            .filter(|status| !status.reason.is_empty() && status.state != SensorState::NotOffered)
             .map(|status| {
                 let name = sensors::name(status.sensor);
                 match status.state {
                     SensorState::Active => format!("sensor {name}: {}", status.reason),
-                    SensorState::Failed | SensorState::Disabled => format!(
+                    _ => format!(
                         "sensor {name}: {}: {}",
                         status.reason,
                         sensors::consequence(status.sensor)
@@ -152,6 +152,7 @@ fn sensor(status: &SensorStatus) -> v1::Sensor {
             SensorState::Active => v1::SensorState::Active,
             SensorState::Failed => v1::SensorState::Failed,
             SensorState::Disabled => v1::SensorState::Disabled,
+            SensorState::NotOffered => v1::SensorState::NotOffered,
         }
         .into(),
         rung: "tracing".to_owned(),

@@ -188,10 +188,7 @@ fn not_loaded(status: &NodeStatusResponse, case: &Case) -> Option<String> {
         .sensors
         .iter()
         // A program that is refused, or a field that is not found, is a fault of ours.
-        .filter(|sensor| {
-            sensor.state() == SensorState::Failed
-                && sensor.reason.starts_with("this kernel has no tracepoint")
-        })
+        .filter(|sensor| sensor.state() == SensorState::NotOffered)
         .find(|sensor| {
             let about = |word: &&str| sensor.hook.contains(*word) || sensor.name.contains(*word);
             case.hooks.iter().any(about)
