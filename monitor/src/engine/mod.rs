@@ -13,6 +13,7 @@ mod usage;
 use std::{
     collections::HashMap,
     io,
+    num::NonZeroUsize,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -22,6 +23,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuHashMap};
+use lru::LruCache;
 use tokio::sync::mpsc;
 use watchkeeper_ebpf::{
     cgroup::CgroupState,
@@ -66,6 +68,9 @@ use crate::{
 /// How often losses are read, and what is over is let go of.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Processes that are not in the table, but were seen to be moved.
+const MOVED: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+
 /// Most batches that are read from the rings between two looks at the clock.
 const MOST_BATCHES: u32 = 16;
 
@@ -106,6 +111,8 @@ pub struct Engine {
     hierarchy: Hierarchy,
     host: HostNamespaces,
     processes: Table<Option<Membership>>,
+    /// What processes that are not in the table were moved into.
+    moved: LruCache<ProcessKey, Membership>,
     registry: Registry,
     questions: mpsc::Sender<Question>,
     events: Arc<Recent<Event>>,
@@ -165,6 +172,7 @@ impl Engine {
             hierarchy: parts.hierarchy,
             host: parts.host,
             processes: Table::default(),
+            moved: LruCache::new(MOVED),
             registry: parts.registry,
             questions: parts.questions,
             events: parts.events,
@@ -392,11 +400,11 @@ impl Engine {
         let place = self.place(header.cgroup_id, header.container_slot);
         let own = match self.processes.get(key) {
             Some(entry) => entry.attachment.clone(),
-            // Its creation was not seen: judge by its parent.
-            None => {
+            // Its creation was not seen: it was moved into a container, or is judged by its parent.
+            None => self.moved.pop(&key).or_else(|| {
                 let parent = process.parent.and_then(|parent| self.process_at(parent));
                 self.membership_of_child(&self.kin(process.parent), &place, parent)
-            }
+            }),
         };
         let membership = self.membership_on_exec(own, &place, &process);
         let membership = membership.map(|membership| {
@@ -449,7 +457,11 @@ impl Engine {
                 // It has left the cgroup; whether it has left the container, its next exec tells.
                 (own, _) => own,
             };
-            self.processes.attach(moved, membership);
+            if self.processes.get(moved).is_some() {
+                self.processes.attach(moved, membership);
+            } else if let Some(membership) = membership {
+                self.moved.put(moved, membership);
+            }
         }
         let detail = Detail::CgroupAttach {
             moved,
