@@ -16,17 +16,21 @@ const SB_KERNMOUNT: u64 = 1 << 22;
 /// The rest of the field holds flags since 6.13 (`I_CTIME_QUERIED`, kernel commit 4e40eff0b573).
 const NANOSECONDS: u32 = 0x3fff_ffff;
 
-const S_IFMT: u32 = 0o170_000;
+/// Bits of a mode that say what kind of file it is (include/uapi/linux/stat.h).
+pub const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
-const S_IFCHR: u32 = 0o020_000;
-const S_IFBLK: u32 = 0o060_000;
-const S_IFREG: u32 = 0o100_000;
+/// A character device.
+pub const S_IFCHR: u32 = 0o020_000;
+/// A block device.
+pub const S_IFBLK: u32 = 0o060_000;
+/// A regular file.
+pub const S_IFREG: u32 = 0o100_000;
 const S_IFSOCK: u32 = 0o140_000;
 
 /// Bits of the minor number in the kernel's `dev_t`.
-const MINOR_BITS: u32 = 20;
+pub const MINOR_BITS: u32 = 20;
 /// Documentation/admin-guide/devices.txt: memory devices, of which minor 3 is `/dev/null`.
-const MEM_MAJOR: u32 = 1;
+pub const MEM_MAJOR: u32 = 1;
 const NULL_MINOR: u32 = 3;
 /// Virtual consoles, alternate terminals, the ends of pseudo-terminals.
 const TTY_MAJOR: u32 = 4;

@@ -20,7 +20,11 @@ use watchkeeper_ebpf::{
 
 use crate::{
     credentials::{check_credentials, note_credentials},
-    kernel::{Address, cgroup, cred, file, follow, name, path, read, task},
+    kernel::{
+        Address, cgroup, cred,
+        file::{self, S_IFBLK, S_IFCHR, S_IFMT},
+        follow, name, path, read, task,
+    },
     maps::{BEFORE, CALLS, CRITICAL, TELEMETRY},
     output::{self, CONTENT_MASK, Draft},
     subject::{Place, Subject},
@@ -34,9 +38,6 @@ const RESULT_WORD: usize = 2;
 /// `AT_FDCWD` of include/uapi/linux/fcntl.h.
 const AT_FDCWD: i32 = -100;
 
-const S_IFMT: u64 = 0o170_000;
-const S_IFBLK: u64 = 0o060_000;
-const S_IFCHR: u64 = 0o020_000;
 /// Bits of a mode that let a file be run, or be run as another user.
 const RUNS: u64 = 0o6_111;
 
@@ -203,7 +204,8 @@ fn argument(body: *const Call, number: u8) -> u64 {
 #[inline(always)]
 fn is_special_mode(call: u16, mode: u64) -> bool {
     if call == Name::Mknod as u16 || call == Name::Mknodat as u16 {
-        return mode & S_IFMT == S_IFBLK || mode & S_IFMT == S_IFCHR;
+        let kind = mode as u32 & S_IFMT;
+        return kind == S_IFBLK || kind == S_IFCHR;
     }
     mode & RUNS != 0
 }

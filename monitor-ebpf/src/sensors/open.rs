@@ -18,7 +18,9 @@ use super::calls::{arguments_of, result_of, spec_of};
 use crate::{
     credentials::check_credentials,
     kernel::{
-        Address, cgroup, current, file, follow,
+        Address, cgroup, current,
+        file::{self, MEM_MAJOR, MINOR_BITS, S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
+        follow,
         name::{watched_alias, watched_near},
         path, read, task,
     },
@@ -47,15 +49,9 @@ const O_TRUNC: u32 = 0o1_000;
 const FMODE_CREATED: u32 = 0x10_0000;
 const O_PATH: u32 = 0o10_000_000;
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFBLK: u32 = 0o060_000;
-const S_IFCHR: u32 = 0o020_000;
-const S_IFREG: u32 = 0o100_000;
-
-/// `mem`, `kmem` and `port` (Documentation/admin-guide/devices.txt), and `/dev/cpu/N/msr`.
-const MEM_MAJOR: u32 = 1;
+/// `mem`, `kmem` and `port` among the memory devices (Documentation/admin-guide/devices.txt), and `/dev/cpu/N/msr`.
+const RAW_MINORS: [u32; 3] = [1, 2, 4];
 const MSR_MAJOR: u32 = 202;
-const MINOR_BITS: u32 = 20;
 /// The lowest of the addresses that stand for error numbers (`MAX_ERRNO`, include/linux/err.h).
 const FIRST_ERROR: u64 = (-4_095i64) as u64;
 
@@ -213,7 +209,7 @@ pub extern "C" fn kind_reasons(inode: Address, open_flags: u32) -> u32 {
         let (major, minor) = (device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1));
         let is_raw = kind == S_IFBLK
             || major == MSR_MAJOR
-            || (major == MEM_MAJOR && (minor == 1 || minor == 2 || minor == 4));
+            || (major == MEM_MAJOR && RAW_MINORS.contains(&minor));
         if is_raw && open_flags & O_PATH == 0 {
             return open_reason::DEVICE;
         }

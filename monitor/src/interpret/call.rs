@@ -22,9 +22,6 @@ use crate::{
 const SETUID_SETGID: u64 = 0o6_000;
 /// Bits that let it be run.
 const EXECUTABLE: u64 = 0o111;
-const S_IFMT: u64 = 0o170_000;
-const S_IFBLK: u64 = 0o060_000;
-const S_IFCHR: u64 = 0o020_000;
 
 /// `union bpf_attr` of include/uapi/linux/bpf.h: commands, and where names are in their structures.
 const BPF_MAP_CREATE: u32 = 0;
@@ -461,8 +458,9 @@ impl Observed<'_> {
         let mode = self.argument(argument);
         change.mode = format!("{:o}", mode & 0o7_777);
         let device = self.short(argument + 1);
+        let kind = mode as u32 & libc::S_IFMT;
         // Character device 0:0 is how an overlay marks what was removed.
-        if mode & S_IFMT == S_IFBLK || (mode & S_IFMT == S_IFCHR && device != 0) {
+        if kind == libc::S_IFBLK || (kind == libc::S_IFCHR && device != 0) {
             change.device = constants::user_device(device);
             change.reasons.push("device".to_owned());
         }

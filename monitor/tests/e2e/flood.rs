@@ -39,21 +39,9 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     let agent = Agent::full(&["--budget", "process=50"]);
     let flood = tokio::spawn(acted("flood"));
     // The flood has begun when its losses are told.
-    let mut losses = agent
-        .watch_events(EventsWatchRequest {
-            kinds: vec![EventKind::Loss.into()],
-            follow: true,
-            ..Default::default()
-        })
-        .await;
+    let mut losses = agent.live_events(EventKind::Loss).await;
     losses.find("the flood's first loss", |_| true).await;
-    let mut opens = agent
-        .watch_events(EventsWatchRequest {
-            kinds: vec![EventKind::FileOpen.into()],
-            follow: true,
-            ..Default::default()
-        })
-        .await;
+    let mut opens = agent.live_events(EventKind::FileOpen).await;
     // Whoever watches reads all the time.
     let (seen, steps) = tokio::join!(opens.gather(STEPS, is_step), acted("escape-steps"));
     let flood = flood.await.expect("the flood is played");

@@ -35,13 +35,7 @@ async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
     agent.signal(Signal::CONT);
     assert!(status.success(), "{status}");
 
-    let mut watch = agent
-        .watch_events(EventsWatchRequest {
-            kinds: vec![EventKind::Loss.into()],
-            follow: true,
-            ..Default::default()
-        })
-        .await;
+    let mut watch = agent.live_events(EventKind::Loss).await;
     let event = watch
         .find("a loss of the flooded cgroup", |event| {
             event.cgroup_path == cgroup.path()

@@ -41,13 +41,7 @@ async fn a_list_is_replaced_at_run_time() {
         let output = container.exec(&["/bin/sh", "-c", &command]);
         assert!(output.status.success(), "{output:?}");
     };
-    let mut opens = agent
-        .watch_events(EventsWatchRequest {
-            kinds: vec![EventKind::FileOpen.into()],
-            follow: true,
-            ..Default::default()
-        })
-        .await;
+    let mut opens = agent.live_events(EventKind::FileOpen).await;
     touch(&second);
     touch(&first);
     let of = |event: &Event, name: &str| {

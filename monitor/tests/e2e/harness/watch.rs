@@ -240,6 +240,16 @@ impl Agent {
         Watch::new(response.expect("events can be watched").into_inner())
     }
 
+    /// All events of one kind, and those to come.
+    pub(crate) async fn live_events(&self, kind: EventKind) -> Watch<EventsWatchResponse> {
+        self.watch_events(EventsWatchRequest {
+            kinds: vec![kind.into()],
+            follow: true,
+            ..Default::default()
+        })
+        .await
+    }
+
     /// The events so far that `request` asks for.
     pub(crate) async fn past_events(&self, request: EventsWatchRequest) -> Vec<Event> {
         self.watch_events(request).await.into_all().await
@@ -256,13 +266,7 @@ impl Agent {
 
     /// The exec that `matches`, past or to come.
     pub(crate) async fn exec(&self, what: &str, matches: impl Fn(&Event) -> bool) -> Event {
-        let mut watch = self
-            .watch_events(EventsWatchRequest {
-                kinds: vec![EventKind::Exec.into()],
-                follow: true,
-                ..Default::default()
-            })
-            .await;
+        let mut watch = self.live_events(EventKind::Exec).await;
         watch.find(what, matches).await
     }
 
