@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use watchkeeper::proto::v1::{EventKind, EventsWatchRequest, Location, event::Detail};
+use watchkeeper::proto::v1::{EventKind, Location, event::Detail};
 
 use crate::harness::agent::Agent;
 use crate::harness::cgroup::Cgroup;

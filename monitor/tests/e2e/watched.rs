@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use watchkeeper::proto::v1::{Event, EventKind, EventsWatchRequest, event::Detail};
+use watchkeeper::proto::v1::{Event, EventKind, event::Detail};
 
 use crate::harness::agent::Agent;
 use crate::harness::podman::Podman;
