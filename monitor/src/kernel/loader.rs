@@ -28,7 +28,8 @@ use super::{
 };
 
 /// The programs, as the build made them.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchkeeper-kernel"));
+pub(super) static OBJECT: &[u8] =
+    include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchkeeper-kernel"));
 
 /// A shared structure, for the bounds of aya's maps and globals.
 #[repr(transparent)]

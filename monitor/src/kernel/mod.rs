@@ -12,5 +12,7 @@ pub mod paths;
 pub mod probe;
 pub mod rings;
 pub mod sensors;
+#[cfg(test)]
+mod stack;
 pub mod syscalls;
 pub mod tracefs;
