@@ -53,7 +53,7 @@ impl Class {
 
 /// Why a record was lost.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The ring buffer had no room: the agent did not read fast enough.
     RingFull = 1,

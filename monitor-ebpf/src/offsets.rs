@@ -364,6 +364,8 @@ offsets! {
     module_name: MODULES ["module.name"],
     denial_requested: SELINUX ["selinux_audit_data.requested"],
     denial_denied: SELINUX ["selinux_audit_data.denied"],
+    /// What the caller is told: 0 where the policy is permissive.
+    denial_result: SELINUX ["selinux_audit_data.result"],
     /// Only in the type information of overlayfs, which may be a module that is not loaded.
     ovl_inode_vfs: DETAIL ["ovl_inode.vfs_inode"],
     ovl_inode_upper: DETAIL ["ovl_inode.__upperdentry"],

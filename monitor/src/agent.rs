@@ -3,6 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -43,7 +44,7 @@ use crate::{
         sensors,
     },
     policy::catalogue::Catalogue,
-    serve::{convert::Context, server::Socket, sources::Sources},
+    serve::{convert::Context, metrics, server::Socket, sources::Sources},
     store::recent::Recent,
     watch::WatchList,
 };
@@ -86,6 +87,8 @@ pub struct Configuration {
     pub cpu_interval: Duration,
     /// Name of this node; the host's name when empty.
     pub node_name: Option<String>,
+    /// Where metrics can be asked for.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs the agent until SIGTERM or SIGINT. `on_ready` is called when everything is attached, with what the services
@@ -113,6 +116,10 @@ pub fn run(
         .context("starting the asynchronous runtime")?;
     let entered = runtime.enter();
     let socket = Socket::listen(&state.path.join(SOCKET))?;
+    let metrics = match configuration.metrics_listen {
+        Some(address) => Some(runtime.block_on(metrics::Listener::at(address))?),
+        None => None,
+    };
     // Signals are taken from here on, so that whatever is attached below is detached again.
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
@@ -150,6 +157,9 @@ pub fn run(
 
     release_memory();
     on_ready(&sources)?;
+    if let Some(metrics) = metrics {
+        runtime.spawn(metrics.serve(sources.clone()));
+    }
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let mut server = runtime.spawn(socket.serve(sources, async {
         let _ = server_stopped.await;

@@ -93,6 +93,23 @@ pub enum Detail {
     Message(EventKind, Box<v1::event::Detail>),
 }
 
+impl Detail {
+    /// What kind of event it is.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Fork { .. } => EventKind::Fork,
+            Self::Exec => EventKind::Exec,
+            Self::Exit { .. } => EventKind::Exit,
+            Self::CgroupCreated(_) => EventKind::CgroupCreated,
+            Self::CgroupRemoved(_) => EventKind::CgroupRemoved,
+            Self::CgroupAttach { .. } => EventKind::CgroupAttach,
+            Self::Loss(_) => EventKind::Loss,
+            Self::Message(kind, _) => *kind,
+        }
+    }
+}
+
 /// A cgroup that was created or removed.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
@@ -118,12 +135,26 @@ pub struct Loss {
 }
 
 /// Why records did not get through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LossReason {
     /// In the kernel.
     Kernel(loss::Reason),
     /// The detection stage did not keep up.
     DetectionOverloaded,
+}
+
+impl LossReason {
+    /// The same in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel(loss::Reason::RingFull) => "ring full",
+            Self::Kernel(loss::Reason::NoScratch) => "no scratch buffer",
+            Self::Kernel(loss::Reason::OverBudget) => "over budget",
+            Self::Kernel(loss::Reason::TableFull) => "table full",
+            Self::DetectionOverloaded => "detection overloaded",
+        }
+    }
 }
 
 impl Event {

@@ -50,7 +50,7 @@ wire! {
         pub target_length: u32,
         /// Bytes of the object's class.
         pub class_length: u32,
-        /// Always 0.
-        pub reserved: u32,
+        /// Not 0 where what was denied was also refused: the policy was enforced.
+        pub enforced: u32,
     }
 }

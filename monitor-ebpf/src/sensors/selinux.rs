@@ -34,6 +34,7 @@ pub fn selinux_audited(ctx: BtfTracePointContext) -> i32 {
         draft.append_string::<MAX_COMPONENT>(source_end, ctx.arg::<*const u8>(2) as Address);
     let end = draft.append_string::<MAX_COMPONENT>(target_end, ctx.arg::<*const u8>(3) as Address);
     let requested = read(decision, offset!(denial_requested));
+    let result: i32 = read(decision, offset!(denial_result));
     let body = draft.body::<Denial>();
     // SAFETY: the body belongs to this program until the draft is submitted.
     unsafe {
@@ -42,7 +43,7 @@ pub fn selinux_audited(ctx: BtfTracePointContext) -> i32 {
         (*body).source_length = source_end - start;
         (*body).target_length = target_end - source_end;
         (*body).class_length = end - target_end;
-        (*body).reserved = 0;
+        (*body).enforced = u32::from(result != 0);
     }
     draft.submit(&CRITICAL, Kind::Denial, &Subject::new(place, task), 0, end);
     0

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -28,6 +29,7 @@ pub(super) const DEFAULT_STATE_DIR: &str = "/run/watchkeeper";
 #[command(after_help = "Examples:\n  \
     watchkeeper agent\n  \
     watchkeeper agent --print-alerts --cri-socket /run/crio/crio.sock\n  \
+    watchkeeper agent --metrics-listen 127.0.0.1:9464\n  \
     watchkeeper agent --policy-dir /etc/watchkeeper/policies --ignore-cgroup /system.slice/backup.service")]
 pub(super) struct Arguments {
     /// Directory for everything it writes, the socket included; made if missing
@@ -49,6 +51,10 @@ pub(super) struct Arguments {
     /// Name of this node in events and alerts [default: the host's name]
     #[arg(long, value_name = "NAME", env = "WATCHKEEPER_NODE_NAME")]
     node_name: Option<String>,
+
+    /// Answer requests of Prometheus for metrics here, at /metrics: whoever reaches the address can read them
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WATCHKEEPER_METRICS_LISTEN", value_parser = metrics_address)]
+    metrics_listen: Option<SocketAddr>,
 
     /// Print alerts on standard output as they happen
     #[arg(long)]
@@ -139,6 +145,11 @@ fn budget(text: &str) -> Result<(Class, Rate), String> {
     ))
 }
 
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an address and a port, such as 127.0.0.1:9464 or [::]:9464".to_owned())
+}
+
 fn sensors() -> impl clap::builder::TypedValueParser<Value = String> {
     use clap::builder::{PossibleValuesParser, TypedValueParser as _};
     PossibleValuesParser::new(
@@ -184,6 +195,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         budgets: arguments.budget,
         cpu_interval: Duration::from_secs(arguments.cpu_interval.into()),
         node_name: arguments.node_name,
+        metrics_listen: arguments.metrics_listen,
     };
     agent::run(configuration, |sources| {
         if print_alerts {

@@ -10,7 +10,10 @@ use super::{
     client::{self, Connection, Output},
     detail, json, show,
 };
-use crate::proto::v1::{self, EventKind, events_client::EventsClient, events_watch_response::Item};
+use crate::proto::{
+    kind_name,
+    v1::{self, EventKind, events_client::EventsClient, events_watch_response::Item},
+};
 
 /// Shows what processes did: the events that the agent still has, and with --follow those to come
 #[derive(Args)]
@@ -104,14 +107,13 @@ impl From<Filter> for v1::Filter {
 }
 
 fn kind() -> impl TypedValueParser<Value = EventKind> {
-    PossibleValuesParser::new(
-        detail::kinds().map(|kind| PossibleValue::new(detail::kind_name(kind))),
+    PossibleValuesParser::new(detail::kinds().map(|kind| PossibleValue::new(kind_name(kind)))).map(
+        |name| {
+            detail::kinds()
+                .find(|kind| kind_name(*kind) == name)
+                .unwrap_or_default()
+        },
     )
-    .map(|name| {
-        detail::kinds()
-            .find(|kind| detail::kind_name(*kind) == name)
-            .unwrap_or_default()
-    })
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {

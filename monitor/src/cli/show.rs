@@ -11,7 +11,7 @@ use super::{
     detail,
     terminal::{Style, clean, styled},
 };
-use crate::proto::v1;
+use crate::proto::{kind_name, v1};
 
 /// Characters of the longest kind of event.
 const KIND_WIDTH: usize = 18;
@@ -124,7 +124,7 @@ pub(super) fn event_heading() -> String {
 
 /// One event in a line.
 pub(super) fn event(event: &v1::Event) -> String {
-    let kind = detail::kind_name(event.kind());
+    let kind = kind_name(event.kind());
     let what = detail::what(event);
     let pid = event.process.as_ref().map_or(0, |process| process.pid);
     format!(

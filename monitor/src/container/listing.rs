@@ -23,6 +23,16 @@ impl Listing {
             .collect()
     }
 
+    /// How many run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let containers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let running = containers.values();
+        running
+            .filter(|container| container.details().ended.is_none())
+            .count()
+    }
+
     /// Adds one.
     pub fn add(&self, container: &Arc<Container>) {
         self.0

@@ -98,15 +98,20 @@ impl Engine {
                 .map(|entry| entry.process.key)
                 .collect();
         }
+        let now = SystemTime::now();
         for loss in losses {
-            self.figures.lost.fetch_add(loss.count, Ordering::Relaxed);
             let place = if loss.cgroup_id == 0 {
                 Place::Unknown
             } else {
                 self.registry.place(loss.cgroup_id, 0)
             };
+            let container = match &place {
+                Place::Container(container, _) => Some(container),
+                Place::Host(_) | Place::Unknown => None,
+            };
+            self.figures.count_loss(&loss, container);
             let event = Arc::new(Event {
-                time: SystemTime::now(),
+                time: now,
                 process: None,
                 origin: None,
                 injected_by: None,
@@ -117,6 +122,7 @@ impl Engine {
             });
             self.events.push(Arc::clone(&event), event.size());
         }
+        self.figures.sweep_losses(now);
     }
 
     /// A cgroup can only be removed when no process is in it: those whose end was not seen have ended.

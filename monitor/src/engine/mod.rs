@@ -4,6 +4,7 @@
 //! Runs on one thread, which owns the process table and the registry of containers.
 
 mod descent;
+pub mod figures;
 mod housekeeping;
 mod lifecycle;
 mod network;
@@ -15,11 +16,7 @@ use std::{
     collections::HashMap,
     io,
     num::NonZeroUsize,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-        mpsc::Receiver,
-    },
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc::Receiver},
     time::Duration,
 };
 
@@ -35,6 +32,7 @@ use watchkeeper_ebpf::{
     watch::Watching,
 };
 
+use figures::Figures;
 use network::Network;
 use usage::Usage;
 
@@ -72,23 +70,6 @@ const MOVED: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// Most batches that are read from the rings between two looks at the clock.
 const MOST_BATCHES: u32 = 16;
-
-/// Numbers about the engine, for the status.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Records that became events.
-    pub events: AtomicU64,
-    /// Records lost, in the kernel and here.
-    pub lost: AtomicU64,
-    /// Records that could not be decoded.
-    pub malformed: AtomicU64,
-    /// Processes in the table.
-    pub processes: AtomicU64,
-    /// Processes that found no room in it.
-    pub processes_refused: AtomicU64,
-    /// Why attribution is degraded, if it is.
-    pub trouble: RwLock<Option<String>>,
-}
 
 /// The kernel's maps that the engine reads and writes.
 pub struct Maps {
@@ -433,7 +414,7 @@ impl Engine {
             target,
             detail,
         });
-        self.figures.events.fetch_add(1, Ordering::Relaxed);
+        self.figures.count(event.detail.kind());
         let number = self.events.push(Arc::clone(&event), event.size());
         self.detector
             .observe(&event, header.cgroup_id, number, init);

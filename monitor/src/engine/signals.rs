@@ -10,7 +10,7 @@ use watchkeeper_ebpf::{
 use super::Engine;
 use crate::{
     event::{Detail, Target},
-    interpret::{call, constants, file, identity, loader},
+    interpret::{call, constants, file, identity, loader, selinux},
     kernel::paths,
     process::execution::ProcessKey,
     proto::v1::{self, EventKind},
@@ -187,12 +187,15 @@ impl Engine {
 
     /// A denial of SELinux.
     pub(super) fn denial(&mut self, header: &Header, record: &DenialRecord<'_>) {
+        let class = paths::text(record.class);
         let denial = v1::SelinuxDenial {
             source_context: paths::text(record.source),
             target_context: paths::text(record.target),
-            target_class: paths::text(record.class),
+            permissions: selinux::permissions(&class, record.body.denied),
+            target_class: class,
             requested: record.body.requested,
             denied: record.body.denied,
+            enforced: record.body.enforced != 0,
         };
         self.emit_message(
             header,

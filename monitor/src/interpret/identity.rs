@@ -73,6 +73,17 @@ const CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// Name of a capability by its number, as policies of SELinux write it ("sys_admin").
+#[must_use]
+pub fn capability(number: usize) -> Option<String> {
+    let name = CAPABILITIES.get(number)?;
+    Some(
+        name.strip_prefix("CAP_")
+            .unwrap_or(name)
+            .to_ascii_lowercase(),
+    )
+}
+
 fn capabilities(set: u64) -> Vec<String> {
     if set & ALL_CAPABILITIES == ALL_CAPABILITIES {
         return vec!["ALL".to_owned()];

@@ -8,4 +8,5 @@ pub mod errors;
 pub mod file;
 pub mod identity;
 pub mod loader;
+pub mod selinux;
 pub mod socket;

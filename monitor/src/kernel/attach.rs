@@ -50,6 +50,22 @@ pub enum SensorState {
     NotOffered,
 }
 
+impl SensorState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Failed, Self::Disabled, Self::NotOffered];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::Disabled => "disabled",
+            Self::NotOffered => "not-offered",
+        }
+    }
+}
+
 /// A program that is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadedProgram {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use prost_types::Timestamp;
 use watchkeeper_ebpf::{
-    loss::{Class, Reason},
+    loss::Class,
     record::{self, descriptor, exec_flag},
 };
 
@@ -16,7 +16,7 @@ use crate::{
         shape::Runtime,
     },
     detect::alert::Alert,
-    event::{Cgroup, Detail, Event, LossReason, Target},
+    event::{Cgroup, Detail, Event, Target},
     interpret::identity,
     policy::file::Severity,
     process::execution::{Process, ProcessKey, Source},
@@ -86,7 +86,7 @@ impl Context {
             cursor: self.cursor(EVENT_CURSOR, number),
             time: Some(timestamp(event.time)),
             node: self.node.clone(),
-            kind: kind(&event.detail).into(),
+            kind: event.detail.kind().into(),
             process,
             ancestors: event
                 .ancestors
@@ -145,14 +145,7 @@ impl Context {
                 cgroup_id: loss.cgroup_id,
                 count: loss.count,
                 class: class_name(loss.class).to_owned(),
-                reason: match loss.reason {
-                    LossReason::Kernel(Reason::RingFull) => "ring full",
-                    LossReason::Kernel(Reason::NoScratch) => "no scratch buffer",
-                    LossReason::Kernel(Reason::OverBudget) => "over budget",
-                    LossReason::Kernel(Reason::TableFull) => "table full",
-                    LossReason::DetectionOverloaded => "detection overloaded",
-                }
-                .to_owned(),
+                reason: loss.reason.name().to_owned(),
             }),
         })
     }
@@ -350,21 +343,6 @@ pub fn class_name(class: Class) -> &'static str {
         Class::Credential => "credential",
         Class::Tampering => "tampering",
         Class::Kernel => "kernel",
-    }
-}
-
-/// The kind of an event.
-#[must_use]
-pub fn kind(detail: &Detail) -> v1::EventKind {
-    match detail {
-        Detail::Fork { .. } => v1::EventKind::Fork,
-        Detail::Exec => v1::EventKind::Exec,
-        Detail::Exit { .. } => v1::EventKind::Exit,
-        Detail::CgroupCreated(_) => v1::EventKind::CgroupCreated,
-        Detail::CgroupRemoved(_) => v1::EventKind::CgroupRemoved,
-        Detail::CgroupAttach { .. } => v1::EventKind::CgroupAttach,
-        Detail::Loss(_) => v1::EventKind::Loss,
-        Detail::Message(kind, _) => *kind,
     }
 }
 

@@ -126,7 +126,7 @@ impl WantedEvents {
     /// Whether an event is wanted.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&convert::kind(&event.detail).into()))
+        (self.kinds.is_empty() || self.kinds.contains(&event.detail.kind().into()))
             && self.wanted.time(event.time)
             && self
                 .wanted

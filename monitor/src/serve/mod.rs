@@ -1,10 +1,11 @@
-//! The gRPC services, on a unix socket that only root can use. One file per service.
+//! The gRPC services, on a unix socket that only root can use, one file per service; and the metrics, over HTTP.
 
 mod alerts;
 mod containers;
 pub mod convert;
 mod events;
 pub mod filter;
+pub mod metrics;
 mod node;
 pub mod server;
 pub mod sources;

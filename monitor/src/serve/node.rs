@@ -30,7 +30,6 @@ impl v1::node_server::Node for Sources {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let figure = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
-        let containers = self.containers.all();
         Ok(Response::new(v1::NodeStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.context.node.clone(),
@@ -48,18 +47,15 @@ impl v1::node_server::Node for Sources {
                 .oldest()
                 .map(|alert| convert::timestamp(alert.event.time)),
             counters: Some(v1::Counters {
-                events: figure(&self.figures.events),
+                events: self.figures.events().map(|(_, count)| count).sum(),
                 alerts: self.alerts.values(),
-                lost: figure(&self.figures.lost),
+                lost: self.figures.losses().all.values().sum(),
                 malformed: figure(&self.figures.malformed),
                 processes: figure(&self.figures.processes),
                 process_ceiling: table::CEILING as u64,
                 processes_refused: figure(&self.figures.processes_refused),
-                containers: containers
-                    .iter()
-                    .filter(|container| container.details().ended.is_none())
-                    .count() as u64,
-                subscribers: (self.events.subscribers() + self.alerts.subscribers()) as u64,
+                containers: self.containers.running() as u64,
+                subscribers: self.subscribers() as u64,
             }),
             degraded: self.degraded(&connection),
             runtime: Some(v1::RuntimeConnection {

@@ -9,7 +9,7 @@ use super::convert::Context;
 use crate::{
     container::{listing::Listing, metadata::Connection},
     detect::alert::Alert,
-    engine::Figures,
+    engine::figures::Figures,
     event::Event,
     kernel::attach::{LoadedProgram, SensorStatus},
     store::recent::Recent,
@@ -40,4 +40,12 @@ pub struct Sources {
     pub started: SystemTime,
     /// The kernel's release.
     pub kernel: String,
+}
+
+impl Sources {
+    /// Clients that follow a stream.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.events.subscribers() + self.alerts.subscribers()
+    }
 }

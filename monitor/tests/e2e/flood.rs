@@ -1,6 +1,8 @@
 //! One container can't blind the node: what it does beyond its budget is counted in its name, and what others do is reported
 //! all the same.
 
+use std::collections::BTreeMap;
+
 use watchkeeper::proto::v1::{Event, EventKind, EventsWatchRequest, Location, event::Detail};
 
 use crate::harness::agent::Agent;
@@ -36,7 +38,7 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     if skipped() {
         return;
     }
-    let agent = Agent::full(&["--budget", "process=50"]);
+    let agent = Agent::full(&["--budget", "process=50", "--metrics-listen", "127.0.0.1:0"]);
     let flood = tokio::spawn(acted("flood"));
     // The flood has begun when its losses are told.
     let mut losses = agent.live_events(EventKind::Loss).await;
@@ -58,7 +60,7 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
             ..Default::default()
         })
         .await;
-    let mut classes = std::collections::BTreeSet::new();
+    let mut classes = BTreeMap::new();
     for event in &lost {
         let Some(Detail::Loss(loss)) = &event.detail else {
             panic!("{event:#?}");
@@ -70,10 +72,27 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
             flood.text("container"),
             "only the flood loses anything: {event:#?}"
         );
-        classes.insert(loss.class.clone());
+        *classes.entry(loss.class.clone()).or_insert(0) += loss.count;
     }
     for class in ["file", "network", "process"] {
-        assert!(classes.contains(class), "{class} in {classes:?}");
+        assert!(classes.contains_key(class), "{class} in {classes:?}");
+    }
+    let metrics = agent.metrics();
+    for (class, told) in &classes {
+        let what = format!("class=\"{class}\",reason=\"over budget\"");
+        let all = metrics[&format!("watchkeeper_events_lost_total{{{what}}}")];
+        // More may have been told since.
+        assert!(all >= *told, "{class}: {all} of {told}");
+        let of_flood = format!("{what},container_id=\"{}\"", flood.text("container"));
+        let of_containers: Vec<_> = metrics
+            .iter()
+            .filter(|(name, _)| name.starts_with("watchkeeper_container_events_lost_total"))
+            .filter(|(name, _)| name.contains(&what))
+            .collect();
+        assert_eq!(of_containers.len(), 1, "{of_containers:?}");
+        let (name, count) = of_containers[0];
+        assert!(name.contains(&of_flood), "{name}");
+        assert_eq!(*count, all, "{name}");
     }
     eprintln!(
         "{} opens, {} connects, {} execs; {} losses were told",

@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod json;
 mod losses;
+mod metrics;
 mod nsenter;
 mod podman;
 mod privilege;

@@ -67,7 +67,7 @@ impl Accelerator {
         }
         println!("trying whether KVM boots {}", kernel.release);
         let init = "#!/bin/busybox sh\necho vm: success\n/bin/busybox poweroff -f\n";
-        let probe = initramfs::build(&tools.busybox(), init, &[], &[])?;
+        let probe = initramfs::build(&tools.busybox(), init, &[], &[], &[])?;
         let log = paths::cache("kvm")?.join(format!("{}.log", kernel.series));
         let mut chosen = Self::Tcg;
         for accelerator in Self::HARDWARE {

@@ -9,12 +9,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use super::cpio::Archive;
-/// Builds an archive with a static `busybox`, whose `/init` is `init`, with `programs` (name and file) in `/bin` and kernel `modules` in `/lib/modules`.
+/// Builds an archive with a static `busybox`, whose `/init` is `init`, with `programs` (name and file) in `/bin`, kernel `modules` in
+/// `/lib/modules`, and other `files` (path and content).
 pub(crate) fn build(
     busybox: &Path,
     init: &str,
     programs: &[(&str, &Path)],
     modules: &[PathBuf],
+    files: &[(&str, &[u8])],
 ) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in [
@@ -49,6 +51,9 @@ pub(crate) fn build(
     for module in modules {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         add(&mut archive, &format!("/lib/modules/{name}"), module)?;
+    }
+    for (path, content) in files {
+        archive.file(path, 0o600, content);
     }
     Ok(archive.finish())
 }

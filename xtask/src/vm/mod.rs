@@ -118,10 +118,11 @@ pub(crate) struct Machine {
     tools: Tools,
     kernel: Kernel,
     accelerator: Accelerator,
+    selinux_policy: Vec<u8>,
 }
 
 impl Machine {
-    /// Gets QEMU, busybox and the kernel.
+    /// Gets QEMU, busybox, the kernel and a policy for its SELinux.
     pub(crate) fn prepare(series: &str) -> Result<Self> {
         if std::env::consts::ARCH != "x86_64" {
             bail!(
@@ -132,10 +133,12 @@ impl Machine {
         let tools = Tools::get()?;
         let kernel = Kernel::get(series)?;
         let accelerator = Accelerator::choose(&tools, &kernel)?;
+        let selinux_policy = tools.selinux_policy()?;
         Ok(Self {
             tools,
             kernel,
             accelerator,
+            selinux_policy,
         })
     }
 
@@ -156,6 +159,7 @@ impl Machine {
             include_str!("init.sh"),
             &programs,
             &self.kernel.modules,
+            &[("/etc/selinux.policy", &self.selinux_policy)],
         )?;
         println!(
             "vm {series}: booting {} ({})",

@@ -64,7 +64,7 @@ pub(crate) fn boot_with(
         .arg(&archive);
     qemu.args([
         "-append",
-        "console=ttyS0 panic=-1 loglevel=4 lsm=lockdown,yama,bpf",
+        "console=ttyS0 panic=-1 loglevel=4 lsm=lockdown,yama,selinux,bpf",
     ]);
     qemu.stdin(Stdio::null())
         .stdout(Stdio::piped())

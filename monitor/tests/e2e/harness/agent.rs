@@ -1,8 +1,10 @@
 //! An agent under test, and the command line as a user has it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -125,6 +127,44 @@ impl Agent {
     /// Runs a client, which must succeed, and returns what it printed.
     pub(crate) fn query(&self, arguments: &[&str]) -> String {
         command::succeed(&mut self.client(arguments))
+    }
+
+    /// What it answers to `request` where its metrics are, head and body. It must have been told to have metrics.
+    pub(crate) fn ask_for_metrics(&self, request: &str) -> String {
+        let address = {
+            let lines = self.log.shared.0.lock();
+            let lines = lines.unwrap_or_else(PoisonError::into_inner);
+            let after = lines.text.split("metrics at http://").nth(1);
+            let address = after.and_then(|after| after.split('/').next());
+            address.expect("it says where its metrics are").to_owned()
+        };
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream
+            .set_read_timeout(Some(LIMIT))
+            .expect("a limit can be set");
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+
+    /// Its metrics: each sample by its name with labels.
+    pub(crate) fn metrics(&self) -> BTreeMap<String, u64> {
+        let answer = self.ask_for_metrics("GET /metrics");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("there is a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(body.ends_with("# EOF\n"), "{body}");
+        body.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+                (name.to_owned(), value.parse().expect("a whole number"))
+            })
+            .collect()
     }
 
     /// Sends a signal and waits for the end.

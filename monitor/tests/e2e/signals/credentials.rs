@@ -47,6 +47,7 @@ pub(super) const CASES: &[Case] = &[
         EXEC,
         capable_program,
     ),
+    Case::new("exec-confined", EventKind::Exec, EXEC, confined),
     Case::new("memfd-exec", EventKind::Exec, EXEC, from_memory),
     Case::new("ld-preload", EventKind::LoaderVariable, EXEC, variable),
     Case::new("ld-audit", EventKind::LoaderVariable, EXEC, variable),
@@ -203,4 +204,14 @@ fn variable(facts: &Facts, event: &Event) -> Result<(), String> {
     let found = detail!(event, LoaderVariable);
     same("name", found.name.as_str(), facts.text("name"))?;
     same("value", found.value.as_str(), facts.text("value"))
+}
+
+fn confined(facts: &Facts, event: &Event) -> Result<(), String> {
+    let process = event.process.as_ref().ok_or("there is no process")?;
+    same(
+        "process.seccomp",
+        u64::from(process.seccomp),
+        facts.number("seccomp"),
+    )?;
+    same("process.no_new_privileges", process.no_new_privileges, true)
 }

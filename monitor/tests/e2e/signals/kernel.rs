@@ -80,6 +80,12 @@ pub(super) const CASES: &[Case] = &[
     )
     .once(),
     Case::new("seccomp-kill", EventKind::Exit, &["exit"], killed),
+    Case::new(
+        "selinux-denied",
+        EventKind::SelinuxDenial,
+        &["selinux"],
+        denied,
+    ),
     Case::new("cpu-burn", EventKind::CpuUsage, &["cpu"], busy).by(By::Anyone),
 ];
 
@@ -146,6 +152,31 @@ fn killed(facts: &Facts, event: &Event) -> Result<(), String> {
     let signal = found.signal.map(u64::from);
     same("signal", signal, Some(facts.number("signal")))?;
     same("killed_by_seccomp", found.killed_by_seccomp, true)
+}
+
+fn denied(facts: &Facts, event: &Event) -> Result<(), String> {
+    let found = detail!(event, SelinuxDenial);
+    same(
+        "source_context",
+        found.source_context.as_str(),
+        facts.text("source"),
+    )?;
+    same(
+        "target_context",
+        found.target_context.as_str(),
+        facts.text("target"),
+    )?;
+    same(
+        "target_class",
+        found.target_class.as_str(),
+        facts.text("class"),
+    )?;
+    same(
+        "permissions",
+        &found.permissions[..],
+        &[facts.text("permission").to_owned()],
+    )?;
+    same("enforced", found.enforced, false)
 }
 
 fn busy(_: &Facts, event: &Event) -> Result<(), String> {

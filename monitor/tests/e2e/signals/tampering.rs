@@ -29,6 +29,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new("signal-outside", EventKind::Signal, &["signal"], signalled),
     Case::new("tgkill-outside", EventKind::Signal, &["signal"], signalled),
     Case::new(
+        "signal-other-container",
+        EventKind::Signal,
+        &["signal"],
+        signalled_container,
+    ),
+    Case::new(
         "memfd-create",
         EventKind::ProcessControl,
         &["memfd_create"],
@@ -87,6 +93,16 @@ fn signalled(facts: &Facts, event: &Event) -> Result<(), String> {
     target(facts, found.target.as_ref())?;
     let location = found.target.as_ref().map(|target| target.location());
     same("target.location", location, Some(Location::Host))
+}
+
+fn signalled_container(facts: &Facts, event: &Event) -> Result<(), String> {
+    let found = detail!(event, Signal);
+    same("number", u64::from(found.number), facts.number("number"))?;
+    target(facts, found.target.as_ref())?;
+    let found = found.target.as_ref().ok_or("there is no target")?;
+    same("target.location", found.location(), Location::Container)?;
+    let container = found.container_id.as_str();
+    same("target.container_id", container, facts.text("other"))
 }
 
 fn controlled(facts: &Facts, event: &Event) -> Result<(), String> {

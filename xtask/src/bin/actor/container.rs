@@ -56,6 +56,11 @@ impl Container {
         })
     }
 
+    /// Process id of its first process, on the host.
+    pub(crate) fn first_process(&self) -> u32 {
+        self.init.0.id()
+    }
+
     /// What the first process, whose output is a pipe, prints until it ends, and how it ends.
     pub(crate) fn output(&mut self) -> Result<(ExitStatus, String)> {
         let init = &mut self.init.0;

@@ -48,7 +48,7 @@ const COPY: &str = "/tmp/copy";
 const USER: u32 = 65_534;
 
 /// Runs `program noop` and returns its process id on the host.
-fn noop(command: &mut Command) -> Result<u32> {
+pub(super) fn noop(command: &mut Command) -> Result<u32> {
     let output = command
         .arg("noop")
         .stdin(Stdio::null())

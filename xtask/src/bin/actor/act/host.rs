@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::cgroup::Cgroup;
+use crate::container::Container;
 
 /// Where runtimes listen, by the names that the agent has for them.
 const SOCKETS: [(&str, &str); 4] = [
@@ -25,6 +26,8 @@ pub(super) enum Outside {
     Process,
     /// The same, and the container has the host's process ids.
     ProcessInView,
+    /// A process in another container, and the container has the host's process ids.
+    OtherContainerInView,
     /// The socket of a container runtime: one that is there, or one at docker's place where there is none.
     RuntimeSocket,
     /// A cgroup beside the container's.
@@ -35,6 +38,7 @@ pub(super) enum Outside {
 pub(super) enum Standing {
     Nothing,
     Process(Helper),
+    Container(Container),
     Socket(Socket),
     Cgroup(Cgroup),
 }
@@ -44,6 +48,7 @@ impl Outside {
         Ok(match self {
             Self::Nothing => Standing::Nothing,
             Self::Process | Self::ProcessInView => Standing::Process(Helper::start()?),
+            Self::OtherContainerInView => Standing::Container(Container::start()?),
             Self::RuntimeSocket => Standing::Socket(Socket::find_or_make()?),
             Self::Cgroup => {
                 let name = format!("watchkeeper-actor-{}", std::process::id());
@@ -59,6 +64,10 @@ impl Standing {
         match self {
             Self::Nothing => Vec::new(),
             Self::Process(helper) => vec![format!("helper={}", helper.0.id())],
+            Self::Container(other) => vec![
+                format!("helper={}", other.first_process()),
+                format!("other={}", other.id),
+            ],
             Self::Socket(socket) => vec![
                 format!("runtime={}", socket.runtime),
                 format!("socket={}", socket.path),

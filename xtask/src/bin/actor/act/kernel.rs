@@ -1,13 +1,14 @@
 //! Calls into parts of the kernel that ordinary programs leave alone; none of them changes it.
 
-use std::ffi::c_long;
+use std::ffi::{CStr, c_long};
 use std::fs;
+use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::facts::{implemented, offered, outcome};
+use super::facts::{NotOffered, implemented, offered, outcome};
 use super::{Action, Inside, gathered, sys};
 
 pub(super) const ACTIONS: &[Action] = &[
@@ -85,6 +86,11 @@ pub(super) const ACTIONS: &[Action] = &[
         facts.push(("command".to_owned(), "KEYCTL_READ".into()));
         Ok(gathered(facts))
     }),
+    Action::new(
+        "selinux-denied",
+        "Reads a file that the policy of the test machines keeps from everybody",
+        |_| read_secret(),
+    ),
 ];
 
 const GARBAGE: [u8; 64] = [b'w'; 64];
@@ -285,4 +291,38 @@ fn remove_dummy() -> Result<()> {
     };
     offered(removed, "delete_module")?;
     Ok(())
+}
+
+/// Needs the policy of `xtask/src/vm/selinux.conf`, which is not enforced.
+fn read_secret() -> Result<Value> {
+    const PATH: &str = "/proc/kallsyms";
+    const SECRET: &str = "watchkeeper_secret_t";
+    let label = |what: &str, bytes: std::io::Result<Vec<u8>>| {
+        let text = String::from_utf8(offered(bytes, what)?)?;
+        anyhow::Ok(text.trim_end_matches(['\0', '\n']).to_owned())
+    };
+    let source = label("SELinux", fs::read("/proc/self/attr/current"))?;
+    let target = label(PATH, attribute(PATH, c"security.selinux"))?;
+    if !target.ends_with(SECRET) {
+        return Err(NotOffered(format!("no policy keeps {PATH} from anybody")).into());
+    }
+    fs::File::open(PATH)
+        .and_then(|mut file| file.read(&mut [0]))
+        .with_context(|| format!("could not read {PATH}"))?;
+    Ok(json!({"source": source, "target": target, "class": "file", "permission": "read"}))
+}
+
+fn attribute(path: &str, name: &CStr) -> std::io::Result<Vec<u8>> {
+    let path = std::ffi::CString::new(path)?;
+    let mut value = vec![0; 256];
+    let arguments = [
+        path.as_ptr().expose_provenance(),
+        name.as_ptr().expose_provenance(),
+        value.as_mut_ptr().expose_provenance(),
+        value.len(),
+    ];
+    // SAFETY: path and name are texts; the kernel writes no more than the room that is given.
+    let length = unsafe { sys::call(libc::SYS_getxattr, arguments) }?;
+    value.truncate(usize::try_from(length).unwrap_or(0));
+    Ok(value)
 }

@@ -152,7 +152,7 @@ pub(crate) fn run(name: &str) -> Result<ExitCode> {
     let action = action.with_context(|| format!("there is no action {name}"))?;
     let outside = action.outside.set_up()?;
     let pids = match action.outside {
-        Outside::ProcessInView => Pids::Host,
+        Outside::ProcessInView | Outside::OtherContainerInView => Pids::Host,
         _ => Pids::Own,
     };
     let mut container = Container::run(pids, |cgroup| {

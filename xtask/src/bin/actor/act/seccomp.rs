@@ -1,5 +1,7 @@
 //! System calls that seccomp refuses, or kills for.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -7,8 +9,9 @@ use nix::sys::wait::WaitStatus;
 use serde_json::{Value, json};
 
 use super::child::Child;
+use super::exec::noop;
 use super::facts::error_name;
-use super::{Action, Inside, sys};
+use super::{ACTOR, Action, Inside, sys};
 
 pub(super) const ACTIONS: &[Action] = &[
     Action::new("seccomp-kill", "Has a child that seccomp kills", killed),
@@ -25,6 +28,18 @@ pub(super) const ACTIONS: &[Action] = &[
             let refused = unsafe { sys::call(libc::SYS_mount, [none, none, none]) };
             let error = refused.err().context("it was not refused")?;
             Ok(json!({"call": "mount", "error": error_name(&error), "result": -libc::EPERM}))
+        },
+    ),
+    Action::new(
+        "exec-confined",
+        "Runs a program with a filter, and without a way to more privileges",
+        |_| {
+            filter(
+                libc::SYS_swapon,
+                libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
+            )?;
+            let pid = noop(&mut Command::new(ACTOR))?;
+            Ok(json!({"pid": pid, "seccomp": libc::SECCOMP_MODE_FILTER}))
         },
     ),
 ];

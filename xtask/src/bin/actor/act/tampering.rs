@@ -55,6 +55,16 @@ pub(super) const ACTIONS: &[Action] = &[
     })
     .with(Outside::ProcessInView),
     Action::new(
+        "signal-other-container",
+        "Sends a signal to a process of another container",
+        |inside| {
+            let mut facts = signal("kill", inside)?;
+            facts["other"] = inside.get("other")?.into();
+            Ok(facts)
+        },
+    )
+    .with(Outside::OtherContainerInView),
+    Action::new(
         "ptrace-outside",
         "Attaches to a process outside, with the host's process ids",
         trace_outside,
