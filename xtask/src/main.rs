@@ -3,6 +3,7 @@
 //! Each subcommand gets what it needs by itself and says so; nothing here is needed where a built `watchkeeper` runs.
 
 mod archive;
+mod bench;
 mod command;
 mod fuzz;
 mod install;
@@ -40,6 +41,7 @@ Examples:
   cargo xtask run -- --cri-socket none       arguments after -- are the agent's
   cargo xtask test                           everything that a change must pass
   cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
+  cargo xtask bench --record                 what the agent costs, with a report
   cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
 
 What is missing is fetched: bpf-linker, cargo-fuzz, QEMU and kernels into the
@@ -70,6 +72,15 @@ enum Task {
         /// What to try; everything when none is named
         #[arg(value_name = "TARGET", value_parser = fuzz::TARGETS)]
         targets: Vec<String>,
+    },
+    /// Measure what the agent costs, in a container and on its own
+    Bench {
+        /// How many pairs of runs, without the agent and with it
+        #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+        pairs: u32,
+        /// Write the report to xtask/records/benchmarks.md
+        #[arg(long)]
+        record: bool,
     },
     /// Boot other kernels in QEMU: the demonstration with its alerts, and every signal with its event
     Vm {
@@ -115,6 +126,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,
         }),
+        Task::Bench { pairs, record } => bench::run(pairs, record).map(|()| ExitCode::SUCCESS),
         Task::Vm {
             kernels,
             agent,

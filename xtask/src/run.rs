@@ -82,6 +82,14 @@ fn forward(signals: &SigSet, child: &Child) -> Result<()> {
 
 /// Waits until the agent answers, then runs the actor.
 fn demonstrate(actor: &Path, agent: &Path, state: &Path, child: &mut Child) -> Result<()> {
+    wait_until_ready(agent, state, child)?;
+    command::run(as_root(actor, state)?.arg("demo"), "run the demonstration")?;
+    println!("demo: done; the agent goes on, Ctrl-C ends it");
+    Ok(())
+}
+
+/// Waits until the agent that runs as `child` answers.
+pub(crate) fn wait_until_ready(agent: &Path, state: &Path, child: &mut Child) -> Result<()> {
     let socket = state.join("watchkeeper.sock");
     let deadline = Instant::now() + READY_LIMIT;
     loop {
@@ -99,7 +107,7 @@ fn demonstrate(actor: &Path, agent: &Path, state: &Path, child: &mut Child) -> R
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         if command::status(&mut status, "ask the agent whether it is ready")?.success() {
-            break;
+            return Ok(());
         }
         if Instant::now() >= deadline {
             bail!(
@@ -110,9 +118,6 @@ fn demonstrate(actor: &Path, agent: &Path, state: &Path, child: &mut Child) -> R
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    command::run(as_root(actor, state)?.arg("demo"), "run the demonstration")?;
-    println!("demo: done; the agent goes on, Ctrl-C ends it");
-    Ok(())
 }
 
 fn as_root(program: &Path, state: &Path) -> Result<Command> {

@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use watchkeeper_ebpf::offsets::ABSENT;
 
-use super::{Address, cgroup, file, read, task};
+use super::{Address, cgroup, file, follow, read, task};
 
 /// A field of the object that a typed pointer leads to. The verifier checks type and offset, and the kernel handles faults: 0
 /// where there is no memory.
@@ -64,4 +64,20 @@ pub fn file_of(number: u32) -> Address {
         load::<u64>(table, array)
     };
     read(descriptors.wrapping_add(u64::from(number) * 8), 0)
+}
+
+/// Its mount namespace; 0 where it is ending.
+#[inline(always)]
+pub fn mount_namespace() -> Address {
+    if setting!(has_registers_helper) == 0 {
+        let proxy = follow(task::current(), offset!(task_nsproxy));
+        return follow(proxy, offset!(nsproxy_mnt));
+    }
+    let (proxy, namespace) = (offset!(task_nsproxy), offset!(nsproxy_mnt));
+    // SAFETY: as above; the namespace is only compared.
+    unsafe {
+        let task = bpf_get_current_task_btf().cast::<u8>();
+        let proxy: *const u8 = load(task, proxy);
+        load::<u64>(proxy, namespace)
+    }
 }

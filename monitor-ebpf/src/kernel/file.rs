@@ -82,6 +82,20 @@ fn storage(inode: Address, sb: Address) -> u32 {
     0
 }
 
+/// Mount and directory entry of a file: by one read where they follow each other (struct path, include/linux/path.h), as in
+/// every kernel so far.
+#[inline(always)]
+pub fn path(file: Address) -> (Address, Address) {
+    if offset!(file_dentry) == offset!(file_mnt) + 8 {
+        let [mount, dentry]: [u64; 2] = read(file, offset!(file_mnt));
+        return (mount, dentry);
+    }
+    (
+        follow(file, offset!(file_mnt)),
+        follow(file, offset!(file_dentry)),
+    )
+}
+
 /// The file behind descriptor `number` of a task; 0 for one that is not open.
 #[inline(always)]
 pub fn of_descriptor(task: Address, number: u32) -> Address {

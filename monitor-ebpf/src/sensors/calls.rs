@@ -291,10 +291,7 @@ fn report(
             follow(fs, offset!(fs_root_dentry)),
         )
     } else {
-        (
-            follow(opened, offset!(file_mnt)),
-            follow(opened, offset!(file_dentry)),
-        )
+        file::path(opened)
     };
     if dentry != 0 {
         let returned = path::append_path(draft.level, end, mount, dentry);
@@ -463,11 +460,7 @@ pub extern "C" fn append_base(
             follow(fs, offset!(fs_pwd_dentry)),
         )
     } else {
-        let opened = file::of_descriptor(task, directory);
-        (
-            follow(opened, offset!(file_mnt)),
-            follow(opened, offset!(file_dentry)),
-        )
+        file::path(file::of_descriptor(task, directory))
     };
     path::append_path(level, start, mount, dentry)
 }

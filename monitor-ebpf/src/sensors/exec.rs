@@ -58,17 +58,13 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     let mut flags = 0;
 
     let start = Draft::start::<Exec>();
-    let returned = path::append_path(
-        draft.level,
-        start,
-        follow(exe, offset!(file_mnt)),
-        follow(exe, offset!(file_dentry)),
-    );
+    let (mount, dentry) = file::path(exe);
+    let returned = path::append_path(draft.level, start, mount, dentry);
     flags |= path::flags(returned, exec_flag::EXE_TRUNCATED, exec_flag::EXE_DETACHED);
     let mut exe_end = path::end(returned);
     if exe_end == start {
         // The file itself is the root of a mount that is nowhere (open_tree(2), as runc and crun run themselves).
-        let name = follow(follow(exe, offset!(file_dentry)), offset!(dentry_name));
+        let name = follow(dentry, offset!(dentry_name));
         let name_end = draft.append_string::<MAX_COMPONENT>(start, name);
         if name_end != start {
             exe_end = name_end + 1;

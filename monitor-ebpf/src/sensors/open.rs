@@ -146,14 +146,14 @@ struct Found {
 #[inline(always)]
 fn look(task: Address, opened: Address, open_flags: u32, by_handle: bool) -> Found {
     let inode = follow(opened, offset!(file_inode));
-    let dentry = follow(opened, offset!(file_dentry));
+    let (mount, dentry) = file::path(opened);
     let wanted = wanted(open_flags);
     let mut found = Found {
         reasons: kind_reasons(inode, open_flags),
         watched: watched_near(dentry),
         linked: 0,
         target: 0,
-        mount_ns: other_mount_namespace(opened),
+        mount_ns: other_mount_namespace(mount),
     };
     if by_handle {
         found.reasons |= open_reason::HANDLE;
@@ -227,17 +227,13 @@ pub extern "C" fn kind_reasons(inode: Address, open_flags: u32) -> u32 {
     }
 }
 
-/// The mount namespace that a file lies in, where it is not that of the current task; 0 where it is, or there is none.
+/// The mount namespace that a mount belongs to, where it is not that of the current task; 0 where it is, or there is none.
 #[inline(always)]
-fn other_mount_namespace(opened: Address) -> Address {
-    let mount = follow(opened, offset!(file_mnt)).wrapping_sub(u64::from(offset!(mount_vfsmount)));
+fn other_mount_namespace(mount: Address) -> Address {
+    let mount = mount.wrapping_sub(u64::from(offset!(mount_vfsmount)));
     let namespace = follow(mount, offset!(mount_namespace));
-    let proxy = follow(task::current(), offset!(task_nsproxy));
     // None for what was taken off; an error number for the kernel's own mounts (`MNT_NS_INTERNAL`, fs/mount.h).
-    if namespace == 0
-        || namespace >= FIRST_ERROR
-        || namespace == follow(proxy, offset!(nsproxy_mnt))
-    {
+    if namespace == 0 || namespace >= FIRST_ERROR || namespace == current::mount_namespace() {
         return 0;
     }
     namespace
@@ -280,14 +276,9 @@ fn report(
     let Some(draft) = Draft::admitted(place, Class::File as u32) else {
         return;
     };
-    let dentry = follow(opened, offset!(file_dentry));
+    let (mount, dentry) = file::path(opened);
     let start = Draft::start::<Open>();
-    let returned = path::append_path(
-        draft.level,
-        start,
-        follow(opened, offset!(file_mnt)),
-        dentry,
-    );
+    let returned = path::append_path(draft.level, start, mount, dentry);
     let mut path_flags = path::flags(returned, path_flag::TRUNCATED[0], path_flag::DETACHED[0]);
     let path_end = path::end(returned);
     let returned = path::append_path(draft.level, path_end, 0, dentry);

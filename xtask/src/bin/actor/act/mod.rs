@@ -17,6 +17,7 @@ mod flood;
 mod host;
 mod io_uring;
 mod kernel;
+mod measure;
 mod mounts;
 mod namespaces;
 mod network;
@@ -76,7 +77,7 @@ impl Action {
     }
 }
 
-const ACTIONS: [&[Action]; 18] = [
+const ACTIONS: [&[Action]; 19] = [
     network::ACTIONS,
     sockets::ACTIONS,
     dns::ACTIONS,
@@ -95,6 +96,7 @@ const ACTIONS: [&[Action]; 18] = [
     io_uring::ACTIONS,
     seccomp::ACTIONS,
     flood::ACTIONS,
+    measure::ACTIONS,
 ];
 
 fn actions() -> impl Iterator<Item = &'static Action> {
