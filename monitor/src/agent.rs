@@ -44,6 +44,7 @@ use crate::{
         sensors,
     },
     policy::catalogue::Catalogue,
+    redact::Redactor,
     serve::{convert::Context, metrics, server::Socket, sources::Sources},
     store::recent::Recent,
     watch::WatchList,
@@ -71,6 +72,8 @@ pub struct Configuration {
     pub policy_dir: Option<PathBuf>,
     /// The operator's list of watched files.
     pub watch_list: Option<PathBuf>,
+    /// The operator's list of secrets.
+    pub redact_list: Option<PathBuf>,
     /// Bytes of the ring for telemetry.
     pub telemetry_bytes: u32,
     /// Bytes of the ring for what must arrive.
@@ -107,6 +110,7 @@ pub fn run(
     }
     let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
     let watch = WatchList::load(configuration.watch_list.as_deref())?;
+    let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -147,6 +151,7 @@ pub fn run(
     runtime.spawn(reload_on_hangup(configuration.watch_list, new_list)?);
     let watched = Watched {
         files: watch,
+        redactor,
         new_lists,
         runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
         cpu_interval: configuration.cpu_interval,
@@ -270,6 +275,7 @@ fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
 /// What the engine looks for beside what every process does.
 struct Watched {
     files: WatchList,
+    redactor: Redactor,
     new_lists: Receiver<WatchList>,
     runtime_sockets: RuntimeSockets,
     cpu_interval: Duration,
@@ -318,6 +324,7 @@ impl RunningEngine {
             detector,
             figures: Arc::clone(&sources.figures),
             watch: watched.files,
+            redactor: watched.redactor,
             new_lists: watched.new_lists,
             credentials_explained: kernel.credentials_explained,
             runtime_sockets: watched.runtime_sockets,

@@ -3,7 +3,7 @@
 //! Data flows one way, and a module knows the ones before it in this line, never the ones after:
 //! [`kernel`] → [`process`] → [`container`] → [`event`] → [`policy`] → [`detect`] → [`store`] → [`serve`]. [`engine`]
 //! carries records along it, [`agent`] puts the parts together, [`cli`] is what people type. [`network`] reads what was
-//! captured of messages and connections, and knows none of them.
+//! captured of messages and connections, and [`redact`] cuts secrets out of arguments: they know none of these.
 
 pub mod agent;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod network;
 pub mod policy;
 pub mod process;
 pub mod proto;
+pub mod redact;
 pub mod serve;
 pub mod store;
 pub mod watch;

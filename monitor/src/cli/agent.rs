@@ -48,6 +48,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     watch_list: Option<PathBuf>,
 
+    /// File with a list of secrets that are cut out of arguments, which adds to the built-in one
+    #[arg(long, value_name = "FILE")]
+    redact_list: Option<PathBuf>,
+
     /// Name of this node in events and alerts [default: the host's name]
     #[arg(long, value_name = "NAME", env = "WATCHKEEPER_NODE_NAME")]
     node_name: Option<String>,
@@ -179,6 +183,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         cri_socket: arguments.cri_socket,
         policy_dir: arguments.policy_dir,
         watch_list: arguments.watch_list,
+        redact_list: arguments.redact_list,
         telemetry_bytes: arguments.ring_size,
         critical_bytes: 1 << 20,
         ignored_cgroups: arguments.ignore_cgroup,

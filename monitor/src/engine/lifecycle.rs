@@ -50,7 +50,7 @@ impl Engine {
         let process = match by {
             Some(caller) => Some(caller.forked(fork)),
             // Nothing is known of the caller: see what procfs tells of the child.
-            None => procfs::read(child.pid, self.host)
+            None => procfs::read(child.pid, self.host, &self.redactor)
                 .map(|found| found.process)
                 .filter(|found| found.key == child),
         };

@@ -58,6 +58,7 @@ use crate::{
         execution::{Process, ProcessKey},
         table::Table,
     },
+    redact::Redactor,
     store::recent::Recent,
     watch::WatchList,
 };
@@ -99,6 +100,7 @@ pub struct Engine {
     detector: Detector,
     figures: Arc<Figures>,
     watch: WatchList,
+    redactor: Redactor,
     new_lists: Receiver<WatchList>,
     /// Every system call that changes credentials is hooked.
     credentials_explained: bool,
@@ -130,6 +132,8 @@ pub struct Parts {
     pub figures: Arc<Figures>,
     /// Files whose use is reported.
     pub watch: WatchList,
+    /// What is cut out of arguments.
+    pub redactor: Redactor,
     /// Where lists to replace that one come from.
     pub new_lists: Receiver<WatchList>,
     /// Whether every system call that changes credentials is hooked.
@@ -159,6 +163,7 @@ impl Engine {
             detector: parts.detector,
             figures: parts.figures,
             watch: parts.watch,
+            redactor: parts.redactor,
             new_lists: parts.new_lists,
             credentials_explained: parts.credentials_explained,
             network: Network::new(parts.runtime_sockets),
@@ -268,7 +273,7 @@ impl Engine {
                 self.beside_fork(header, fork);
             }
             Record::Exec(exec) => {
-                let process = Process::from_record(header, exec);
+                let process = Process::from_record(header, exec, &self.redactor);
                 self.exec(header, process);
                 self.beside_exec(header, exec);
             }

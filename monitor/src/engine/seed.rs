@@ -17,7 +17,7 @@ use crate::{
 impl Engine {
     /// Takes in the processes that are there already, the earliest first.
     pub(super) fn seed(&mut self) -> io::Result<()> {
-        let mut found = procfs::scan(self.host)?;
+        let mut found = procfs::scan(self.host, &self.redactor)?;
         found.sort_by_key(|found| (found.process.key.start_ticks, found.process.key.pid));
         let containers: HashMap<Arc<str>, Option<Arc<Container>>> = self.registry.paths().collect();
         for procfs::Found { process, cgroups } in found {

@@ -8,7 +8,7 @@ use watchkeeper_ebpf::{
 };
 
 use super::clock;
-use crate::kernel::paths;
+use crate::{kernel::paths, redact::Redactor};
 
 /// A process by what never comes twice on a boot: its id together with its start.
 ///
@@ -76,7 +76,7 @@ pub struct Process {
 impl Process {
     /// From an exec record of the kernel side.
     #[must_use]
-    pub fn from_record(header: &Header, record: &ExecRecord<'_>) -> Self {
+    pub fn from_record(header: &Header, record: &ExecRecord<'_>, redactor: &Redactor) -> Self {
         let parent = record.body.parent;
         Self {
             key: ProcessKey::from(header),
@@ -86,7 +86,7 @@ impl Process {
                 record.body.namespaces.pid,
                 record.body.namespaces.pid_inside,
             ),
-            program: Arc::new(Execution::from_record(header, record)),
+            program: Arc::new(Execution::from_record(header, record, redactor)),
             source: Source::Kernel,
         }
     }
@@ -120,8 +120,10 @@ pub struct Execution {
     pub executed: Option<SystemTime>,
     /// Path of the executable; bytes that are not UTF-8 are replaced.
     pub exe: String,
-    /// Arguments.
+    /// Arguments, without secrets.
     pub argv: Arguments,
+    /// How many secrets were cut out of them.
+    pub redacted: u32,
     /// Working directory.
     pub cwd: String,
     /// The path given to execve(2).
@@ -145,7 +147,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    fn from_record(header: &Header, record: &ExecRecord<'_>) -> Self {
+    fn from_record(header: &Header, record: &ExecRecord<'_>, redactor: &Redactor) -> Self {
         let ExecRecord {
             body,
             exe,
@@ -154,6 +156,7 @@ impl Execution {
             argv,
             loader: _,
         } = record;
+        let (argv, redacted) = Arguments::without_secrets(argv, redactor);
         Self {
             exec_ns: header.time_ns,
             executed: Some(clock::wall(header.time_ns)),
@@ -162,7 +165,8 @@ impl Execution {
                 body.flags & exec_flag::EXE_TRUNCATED != 0,
                 body.flags & exec_flag::EXE_DETACHED != 0,
             ),
-            argv: Arguments::new(argv),
+            argv,
+            redacted,
             cwd: paths::from_components(
                 cwd,
                 body.flags & exec_flag::CWD_TRUNCATED != 0,
@@ -208,6 +212,15 @@ impl Arguments {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.strip_suffix(&[0]).unwrap_or(bytes).into())
+    }
+
+    /// From the bytes of the kernel, with secrets cut out, and how many.
+    #[must_use]
+    pub fn without_secrets(bytes: &[u8], redactor: &Redactor) -> (Self, u32) {
+        match redactor.argv(bytes) {
+            Some(redacted) => (Self::new(&redacted.argv), redacted.count),
+            None => (Self::new(bytes), 0),
+        }
     }
 
     /// Each argument; bytes that are not UTF-8 are replaced.
@@ -262,6 +275,7 @@ pub(crate) mod tests {
                 executed: Some(SystemTime::UNIX_EPOCH),
                 exe: exe.to_owned(),
                 argv: Arguments::new(exe.as_bytes()),
+                redacted: 0,
                 cwd: "/".to_owned(),
                 filename: exe.to_owned(),
                 flags: 0,

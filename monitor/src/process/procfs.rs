@@ -16,7 +16,7 @@ use super::{
     clock,
     execution::{Arguments, Execution, Process, ProcessKey, Source},
 };
-use crate::kernel::loader::HostNamespaces;
+use crate::{kernel::loader::HostNamespaces, redact::Redactor};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -37,7 +37,7 @@ pub struct Found {
 ///
 /// # Errors
 /// When procfs can't be listed.
-pub fn scan(host: HostNamespaces) -> io::Result<Vec<Found>> {
+pub fn scan(host: HostNamespaces, redactor: &Redactor) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?
@@ -47,14 +47,14 @@ pub fn scan(host: HostNamespaces) -> io::Result<Vec<Found>> {
         else {
             continue;
         };
-        found.extend(read(pid, host));
+        found.extend(read(pid, host, redactor));
     }
     Ok(found)
 }
 
 /// One process; `None` when it is gone, or a kernel thread.
 #[must_use]
-pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
+pub fn read(pid: u32, host: HostNamespaces, redactor: &Redactor) -> Option<Found> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let stat = Stat::parse(&read_text(&directory.join("stat"))?)?;
     if stat.flags & PF_KTHREAD != 0 {
@@ -70,6 +70,7 @@ pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
     let mut argv = read_bytes(&directory.join("cmdline")).unwrap_or_default();
     let argv_truncated = argv.len() > MAX_ARGV;
     argv.truncate(MAX_ARGV);
+    let (argv, redacted) = Arguments::without_secrets(&argv, redactor);
     let namespaces = Namespaces {
         mnt: namespace(&directory, "mnt"),
         pid: namespace(&directory, "pid"),
@@ -96,7 +97,8 @@ pub fn read(pid: u32, host: HostNamespaces) -> Option<Found> {
         exec_ns: 0,
         executed: None,
         exe,
-        argv: Arguments::new(&argv),
+        argv,
+        redacted,
         cwd: fs::read_link(directory.join("cwd"))
             .map(|cwd| cwd.to_string_lossy().into_owned())
             .unwrap_or_default(),
@@ -337,7 +339,7 @@ mod tests {
             pid: namespace(Path::new("/proc/self"), "pid"),
             net: 1,
         };
-        let found = read(std::process::id(), host).expect("alive");
+        let found = read(std::process::id(), host, &Redactor::built_in()).expect("alive");
         let process = found.process;
         let execution = &process.program;
         assert_eq!(
@@ -368,6 +370,6 @@ mod tests {
             pid: 0,
             net: 0,
         };
-        assert!(read(u32::MAX, host).is_none());
+        assert!(read(u32::MAX, host, &Redactor::built_in()).is_none());
     }
 }

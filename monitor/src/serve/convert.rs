@@ -247,6 +247,7 @@ impl Context {
             exec_time: program.executed.map(timestamp),
             exe: program.exe.clone(),
             argv: program.argv.to_vec(),
+            argv_redactions: program.redacted,
             argv_truncated: program.flags & exec_flag::ARGV_TRUNCATED != 0,
             cwd: program.cwd.clone(),
             filename: program.filename.clone(),

@@ -22,6 +22,7 @@ mod metrics;
 mod nsenter;
 mod podman;
 mod privilege;
+mod redact;
 mod renamed;
 mod sensors;
 mod short_lived;
