@@ -135,8 +135,16 @@ impl Running {
     fn start(agent: &Path) -> Result<Self> {
         let state = std::env::temp_dir().join(format!("watchkeeper-bench-{}", std::process::id()));
         let mut start = Command::new(agent);
-        start.args(["agent", "--cri-socket", "none", "--state-dir"]);
-        start.arg(&state).stdin(Stdio::null()).stderr(Stdio::null());
+        start.args(["agent", "--cri-socket", "none"]);
+        // What is refused for its number costs less.
+        for class in ["process", "network", "file"] {
+            start.arg("--budget").arg(format!("{class}=1000000"));
+        }
+        start
+            .arg("--state-dir")
+            .arg(&state)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         let child = start
             .spawn()
             .with_context(|| format!("could not start the agent: {}", command::line(&start)))?;
@@ -309,7 +317,7 @@ fn report(pairs: &[Pair], taken: &[Agent], costs: &Value, machine: &str) -> Stri
          | what | median | least | greatest | budget |\n| --- | --- | --- | --- | --- |\n\
          | CPU time for an event, µs | {:.1} | {:.1} | {:.1} | 3 |\n\
          | events | {:.0} | {:.0} | {:.0} | |\n\
-         | lost, over the container's budget included | {:.0} | {:.0} | {:.0} | |\n\
+         | lost | {:.0} | {:.0} | {:.0} | |\n\
          | resident memory, MiB | {:.0} | {:.0} | {:.0} | 64 |\n\
          \n## Programs\n\n\
          In five seconds of the same loads, by the kernel's own count, which makes each run a little longer.\n\n\

@@ -117,7 +117,16 @@ fn permission(class: &str, bit: usize) -> Option<String> {
             common(&FILES)
         }
         "socket" => common(&SOCKETS),
-        _ if class.ends_with("_socket") => common(&SOCKETS),
+        _ if class.ends_with("_socket") => common(&SOCKETS).or_else(|| {
+            let own = match class {
+                "unix_stream_socket" => &["connectto"][..],
+                "tcp_socket" => &["node_bind", "name_connect"],
+                "udp_socket" | "rawip_socket" | "icmp_socket" => &["node_bind"],
+                _ => &[],
+            };
+            own.get(bit - FILES_AND_SOCKETS.len() - SOCKETS.len())
+                .copied()
+        }),
         "process" => PROCESS.get(bit).copied(),
         "capability" | "cap_userns" => return capability(bit),
         "capability2" | "cap2_userns" => return capability(FIRST_CAPABILITIES + bit),
@@ -137,6 +146,9 @@ mod tests {
             ("dir", 1 << 24, &["watch_reads"]),
             ("dir", 1 << 25 | 1 << 1, &["read", "0x2000000"]),
             ("tcp_socket", 1 << 12, &["connect"]),
+            ("unix_stream_socket", 1 << 21, &["connectto"]),
+            ("tcp_socket", 1 << 22, &["name_connect"]),
+            ("udp_socket", 1 << 22, &["0x400000"]),
             ("process", 1 << 7, &["ptrace"]),
             ("capability", 1 << 21, &["sys_admin"]),
             ("capability2", 1 << 7, &["bpf"]),

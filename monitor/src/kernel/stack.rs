@@ -60,6 +60,14 @@ impl Linked {
             .unwrap_or(0)
     }
 
+    /// The greatest number of functions that are called one inside the other, from the one that begins here.
+    fn nested(&self, start: usize) -> usize {
+        let called = self
+            .body(start)
+            .filter_map(|at| callee(&self.instructions, at));
+        1 + called.map(|target| self.nested(target)).max().unwrap_or(0)
+    }
+
     /// The deepest chain of calls from the function that begins here: its bytes, rounded up, and its functions.
     fn deepest(&self, start: usize) -> (usize, Vec<usize>) {
         let mut deepest = (0, Vec::new());
@@ -92,9 +100,11 @@ fn lowest(instructions: &[bpf_insn], at: usize) -> Option<usize> {
         STORE | STORE_IMMEDIATE if this.dst_reg() == FRAME => i32::from(this.off),
         _ if this.code == MOVE && this.src_reg() == FRAME => {
             let next = instructions.get(at + 1)?;
-            if next.code != ADD_IMMEDIATE || next.dst_reg() != this.dst_reg() {
-                return None;
-            }
+            let is_sum = next.code == ADD_IMMEDIATE && next.dst_reg() == this.dst_reg();
+            assert!(
+                is_sum,
+                "a frame's address is used in a way that is not known here"
+            );
             next.imm
         }
         _ => return None,
@@ -126,8 +136,9 @@ fn every_chain_of_calls_fits_the_stack_of_every_kernel() {
             bytes <= STACK,
             "{name} needs {bytes} bytes of stack: {sizes:?} from the program to the last function called"
         );
-        assert!(chain.len() <= FRAMES, "{name} calls {} deep", chain.len());
-        frames = frames.max(chain.len());
+        let nested = program.nested(0);
+        assert!(nested <= FRAMES, "{name} calls {nested} deep");
+        frames = frames.max(nested);
     }
     assert!(frames > 1, "calls are followed");
 }

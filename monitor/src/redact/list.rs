@@ -35,6 +35,11 @@ pub(super) struct ProgramOption {
     pub(super) form: Form,
     /// Only what follows this is the secret.
     pub(super) after: Option<char>,
+    /// It only means that where this is among the arguments.
+    pub(super) command: Option<String>,
+    /// It only means that before the first argument that is no option.
+    #[serde(default)]
+    pub(super) leading: bool,
 }
 
 /// Where an option has its value.

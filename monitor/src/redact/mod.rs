@@ -19,7 +19,7 @@ pub const REDACTED: &[u8] = b"<redacted>";
 const COMPILED: usize = 4 << 20;
 
 /// Names shorter than this are not looked for at the end of longer words: `pass` is not in `bypass`.
-const SHORT: usize = 6;
+const SHORT: usize = 5;
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ struct Secretive {
     option: Vec<u8>,
     form: Form,
     after: Option<u8>,
+    /// It only means that where this is among the arguments.
+    command: Option<Vec<u8>>,
+    /// It only means that before the first argument that is no option.
+    leading: bool,
 }
 
 impl Secretive {
@@ -110,6 +114,8 @@ impl Redactor {
                         option: option.option.clone().into_bytes(),
                         form: option.form,
                         after,
+                        command: option.command.clone().map(String::into_bytes),
+                        leading: option.leading,
                     });
             }
         }
@@ -146,35 +152,57 @@ impl Redactor {
         })
     }
 
-    /// Arguments, as the kernel keeps them, without their secrets; `None` where there are none. The first, the program's
-    /// name, is left as it is.
+    /// Arguments, as the kernel keeps them, without their secrets; `None` where there are none. In the first, the program's
+    /// name, only a text with spaces is looked at: some programs write there what they do.
     #[must_use]
     pub fn argv(&self, argv: &[u8]) -> Option<Redacted> {
         let mut arguments = argv.split(|byte| *byte == 0);
         let program = arguments.next()?;
-        let options = self
-            .options
-            .get(base_name(program))
-            .map_or(&[][..], Vec::as_slice);
-        let mut secrets = Vec::new();
-        let mut announced = None;
+        let mut options = self.options_of(program, argv);
+        let mut secrets = if program.contains(&b' ') {
+            self.in_text(program)
+        } else {
+            Vec::new()
+        };
+        let mut before = Before::default();
         let mut start = program.len() + 1;
         for argument in arguments {
-            let own = announced.take();
-            announced = self.announces(argument, options);
-            let found = self.secrets(argument, own, options);
+            // One program may run another one.
+            if !argument.starts_with(b"-") && self.options.contains_key(base_name(argument)) {
+                options = self.options_of(argument, argv);
+            }
+            let found = self.secrets(argument, &before, &options);
             secrets.extend(
                 found
                     .into_iter()
                     .map(|secret| start + secret.start..start + secret.end),
             );
+            if !argument.starts_with(b"-") && before.announced.is_none() {
+                options.retain(|option| !option.leading);
+            }
+            before = Before {
+                announced: self.announces(argument, &options),
+                takes_script: is_script_option(argument),
+            };
             start += argument.len() + 1;
         }
         cut(argv, &secrets)
     }
 
+    /// The options of a program that hold secrets, given its arguments.
+    fn options_of(&self, program: &[u8], argv: &[u8]) -> Vec<&Secretive> {
+        let options = self.options.get(base_name(program)).into_iter().flatten();
+        options
+            .filter(|option| {
+                let is_there =
+                    |command| argv.split(|byte| *byte == 0).any(|other| other == command);
+                option.command.as_deref().is_none_or(is_there)
+            })
+            .collect()
+    }
+
     /// What an argument says of the one after it.
-    fn announces(&self, argument: &[u8], options: &[Secretive]) -> Option<Announced> {
+    fn announces(&self, argument: &[u8], options: &[&Secretive]) -> Option<Announced> {
         let option = options
             .iter()
             .find(|option| option.form != Form::Attached && option.option == argument);
@@ -191,8 +219,8 @@ impl Redactor {
         }
         let name = argument.strip_prefix(b"-")?;
         let name = name.strip_prefix(b"-").unwrap_or(name);
-        // `--no-password` takes none.
-        (!name.starts_with(b"no-") && is_word(name) && self.is_secretive(name))
+        let takes_none = TAKES_NONE.iter().any(|word| name.starts_with(word));
+        (!takes_none && is_word(name) && self.is_secretive(name))
             .then_some(Announced { after: None })
     }
 
@@ -200,21 +228,30 @@ impl Redactor {
     fn secrets(
         &self,
         argument: &[u8],
-        announced: Option<Announced>,
-        options: &[Secretive],
+        before: &Before,
+        options: &[&Secretive],
     ) -> Vec<Range<usize>> {
-        if let Some(announced) = announced
+        if before.takes_script {
+            return self.in_text(argument);
+        }
+        if let Some(announced) = &before.announced
             && !argument.starts_with(b"-")
             && let Some(secret) = behind(argument, 0, announced.after)
         {
             return vec![secret];
         }
-        let equals = argument.iter().position(|byte| *byte == b'=');
-        if let Some(equals) = equals
-            && is_word(&argument[..equals])
-            && self.is_secretive(&argument[..equals])
+        // `NAME=X` and `--option=NAME=X`.
+        let mut name_start = 0;
+        for (equals, _) in argument
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'=')
         {
-            return behind(argument, equals + 1, None).into_iter().collect();
+            let name = &argument[name_start..equals];
+            if is_word(name) && self.is_secretive(name) {
+                return behind(argument, equals + 1, None).into_iter().collect();
+            }
+            name_start = equals + 1;
         }
         let attached = options
             .iter()
@@ -222,15 +259,21 @@ impl Redactor {
         if let Some((start, after)) = attached {
             return behind(argument, start, after).into_iter().collect();
         }
+        self.in_text(argument)
+    }
+
+    /// Where secrets are in a text, by names in it and by their look, in order. What a shell is to run in their place, `$(…)`,
+    /// is none.
+    fn in_text(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut secrets: Vec<Range<usize>> = self
             .any
-            .matches(argument)
+            .matches(text)
             .into_iter()
             .filter_map(|index| self.patterns.get(index))
-            .flat_map(|pattern| pattern.captures_iter(argument))
+            .flat_map(|pattern| pattern.captures_iter(text))
             .filter_map(|found| found.name("secret").or_else(|| found.get(0)))
             .map(|found| found.range())
-            .filter(|secret| !secret.is_empty())
+            .filter(|secret| !secret.is_empty() && !runs_something(&text[secret.clone()]))
             .collect();
         secrets.sort_by_key(|secret| secret.start);
         secrets.dedup_by(|next, before| {
@@ -256,6 +299,34 @@ impl Redactor {
             }
         })
     }
+}
+
+/// Beginnings of options that take no value.
+const TAKES_NONE: [&[u8]; 6] = [
+    b"no-",
+    b"ask-",
+    b"disabled-",
+    b"disable-",
+    b"with-",
+    b"without-",
+];
+
+/// What the argument before says of one.
+#[derive(Default)]
+struct Before {
+    announced: Option<Announced>,
+    /// It is a script of a shell.
+    takes_script: bool,
+}
+
+/// Whether an option is `-c` of a shell, alone or with others.
+fn is_script_option(argument: &[u8]) -> bool {
+    argument.starts_with(b"-") && !argument.starts_with(b"--") && argument.ends_with(b"c")
+}
+
+/// Whether a shell would run something to make this text.
+fn runs_something(text: &[u8]) -> bool {
+    text.contains(&b'`') || text.windows(2).any(|two| two == b"$(")
 }
 
 /// The argument after is a secret, or what follows a character in it.
@@ -294,12 +365,12 @@ fn cut(argv: &[u8], secrets: &[Range<usize>]) -> Option<Redacted> {
     })
 }
 
-/// Expressions for names in the text of an argument, such as a command for a shell, JSON or a header, with what follows them:
-/// `name=X`, `"name": "X"`, and `--name X`. None without names.
+/// Expressions for names in a text, such as a script for a shell, JSON or a header, with what follows them: `name=X`,
+/// `"name": "X"`, `name: X` and `--name X`. None without names.
 fn in_text(names: &[String]) -> Vec<String> {
-    /// A value ends where a word of a shell or a value of JSON does, unless it is quoted.
-    const QUOTED: &str = r#""[^"]*"|'[^']*'"#;
-    const END: &str = r#"\s"'&;,|)}"#;
+    // A text that was cut may end in quotes.
+    const QUOTED: &str = r#"\\"[^"\\]*\\?"|"(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$)"#;
+    const PLAIN: &str = r#"[^\s"'&;,|)}]"#;
     let (short, long): (Vec<&String>, Vec<&String>) = names
         .iter()
         .partition(|name| normalised(name.as_bytes()).len() < SHORT);
@@ -311,21 +382,24 @@ fn in_text(names: &[String]) -> Vec<String> {
         names.iter().map(pattern).collect::<Vec<_>>().join("|")
     };
     // A short one must be a word.
-    let words = [(any(&long), ""), (any(&short), "(?:^|[^A-Za-z0-9])")];
-    let words: Vec<String> = words
-        .into_iter()
-        .filter(|(words, _)| !words.is_empty())
-        .map(|(words, before)| format!("{before}(?:{words})"))
-        .collect();
+    let either = |before_long: &str, before_short: &str| {
+        let parts = [(before_long, any(&long)), (before_short, any(&short))];
+        let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        let parts: Vec<String> = parts
+            .map(|(before, names)| format!("{before}(?:{names})"))
+            .collect();
+        parts.join("|")
+    };
+    let words = either("", "(?:^|[^A-Za-z0-9])");
+    let options = either("[a-z0-9_.-]*", "(?:[a-z0-9_.-]*[-_.])?");
     if words.is_empty() {
         return Vec::new();
     }
-    let words = words.join("|");
     vec![
-        format!(r#"(?i)(?:{words})["']?\s*[:=]\s*(?P<secret>{QUOTED}|[^{END}]+)"#),
-        format!(
-            r#"(?i)(?:^|\s)--?(?:[a-z0-9_.-]*[-_.])?(?:{words})\s+(?P<secret>{QUOTED}|[^{END}-][^{END}]*)"#
-        ),
+        format!(r#"(?i)(?:{words})=(?P<secret>{QUOTED}|{PLAIN}+)"#),
+        format!(r#"(?i)(?:{words})\\?["']\s*(?::|=>?)\s*(?P<secret>{QUOTED}|{PLAIN}+)"#),
+        format!(r#"(?i)(?:{words}):\s*(?P<secret>{PLAIN}+)"#),
+        format!(r#"(?i)(?:^|\s)--?(?:{options})\s+(?P<secret>{QUOTED}|[^\s"'&;,|)}}-]{PLAIN}*)"#),
     ]
 }
 

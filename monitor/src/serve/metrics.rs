@@ -25,8 +25,11 @@ use prometheus_client::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
+use watchkeeper_ebpf::loss::{Class, Reason};
+
 use super::{convert::class_name, sources::Sources};
 use crate::{
+    event::LossReason,
     kernel::{attach::SensorState, sensors},
     process::table,
     proto::kind_name,
@@ -34,8 +37,8 @@ use crate::{
 
 /// Connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 16;
-/// How long a client may take to ask.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to ask and to read, below the 10 s that Prometheus waits for a place.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Where the metrics are.
 const PATH: &str = "/metrics";
 /// As OpenMetrics 1.0 has it.
@@ -95,11 +98,11 @@ impl Listener {
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 // A client that hangs up, or asks for nothing, has nothing coming.
-                let _ = http1::Builder::new()
+                let served = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), answer)
-                    .await;
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), answer);
+                let _ = tokio::time::timeout(PATIENCE, served).await;
                 drop(place);
             });
         }
@@ -270,20 +273,30 @@ impl Metrics {
 
     fn losses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let losses = self.0.figures.losses();
+        // Each series from the beginning, so that the first loss is an increase.
+        let reasons = || {
+            Reason::ALL
+                .into_iter()
+                .map(LossReason::Kernel)
+                .chain([LossReason::DetectionOverloaded])
+        };
+        let all = Class::ALL
+            .into_iter()
+            .flat_map(|class| reasons().map(move |reason| (class, reason)));
         family(
             encoder,
             "events_lost",
             "Events that were lost, by what they were about and why.",
             MetricType::Counter,
-            losses.all.iter().map(|((class, reason), count)| {
-                let labels = [("class", class_name(*class)), ("reason", reason.name())];
-                (labels, *count)
+            all.map(|key @ (class, reason)| {
+                let labels = [("class", class_name(class)), ("reason", reason.name())];
+                (labels, losses.all.get(&key).copied().unwrap_or(0))
             }),
         )?;
         family(
             encoder,
             "container_events_lost",
-            "Events of single containers that were lost, by what they were about and why.",
+            "Events of single containers that were lost, from the first on, by what they were about and why.",
             MetricType::Counter,
             losses
                 .containers
