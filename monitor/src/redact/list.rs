@@ -35,7 +35,7 @@ pub(super) struct ProgramOption {
     pub(super) form: Form,
     /// Only what follows this is the secret.
     pub(super) after: Option<char>,
-    /// It only means that where this is among the arguments.
+    /// It only means that after this argument.
     pub(super) command: Option<String>,
     /// It only means that before the first argument that is no option.
     #[serde(default)]

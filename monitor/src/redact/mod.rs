@@ -38,7 +38,7 @@ struct Secretive {
     option: Vec<u8>,
     form: Form,
     after: Option<u8>,
-    /// It only means that where this is among the arguments.
+    /// It only means that after this argument.
     command: Option<Vec<u8>>,
     /// It only means that before the first argument that is no option.
     leading: bool,
@@ -158,7 +158,8 @@ impl Redactor {
     pub fn argv(&self, argv: &[u8]) -> Option<Redacted> {
         let mut arguments = argv.split(|byte| *byte == 0);
         let program = arguments.next()?;
-        let mut options = self.options_of(program, argv);
+        let mut all = self.options_of(program);
+        let mut options = usable(all);
         let mut secrets = if program.contains(&b' ') {
             self.in_text(program)
         } else {
@@ -169,8 +170,13 @@ impl Redactor {
         for argument in arguments {
             // One program may run another one.
             if !argument.starts_with(b"-") && self.options.contains_key(base_name(argument)) {
-                options = self.options_of(argument, argv);
+                all = self.options_of(argument);
+                options = usable(all);
             }
+            options.extend(
+                all.iter()
+                    .filter(|option| option.command.as_deref() == Some(argument)),
+            );
             let found = self.secrets(argument, &before, &options);
             secrets.extend(
                 found
@@ -189,16 +195,10 @@ impl Redactor {
         cut(argv, &secrets)
     }
 
-    /// The options of a program that hold secrets, given its arguments.
-    fn options_of(&self, program: &[u8], argv: &[u8]) -> Vec<&Secretive> {
-        let options = self.options.get(base_name(program)).into_iter().flatten();
-        options
-            .filter(|option| {
-                let is_there =
-                    |command| argv.split(|byte| *byte == 0).any(|other| other == command);
-                option.command.as_deref().is_none_or(is_there)
-            })
-            .collect()
+    /// The options of a program that hold secrets.
+    fn options_of(&self, program: &[u8]) -> &[Secretive] {
+        let options = self.options.get(base_name(program));
+        options.map_or(&[], Vec::as_slice)
     }
 
     /// What an argument says of the one after it.
@@ -246,6 +246,7 @@ impl Redactor {
             .iter()
             .enumerate()
             .filter(|(_, byte)| **byte == b'=')
+            .take(2)
         {
             let name = &argument[name_start..equals];
             if is_word(name) && self.is_secretive(name) {
@@ -299,6 +300,12 @@ impl Redactor {
             }
         })
     }
+}
+
+/// Those options that need no command before them.
+fn usable(options: &[Secretive]) -> Vec<&Secretive> {
+    let usable = options.iter().filter(|option| option.command.is_none());
+    usable.collect()
 }
 
 /// Beginnings of options that take no value.
