@@ -20,7 +20,7 @@ use rustix::{
     event::{EventfdFlags, eventfd},
     fd::OwnedFd,
     fs::{FlockOperation, flock},
-    process::{Resource, Rlimit, getpid, getrlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -45,8 +45,13 @@ use crate::{
     },
     policy::catalogue::Catalogue,
     redact::Redactor,
-    serve::{convert::Context, metrics, server::Socket, sources::Sources},
-    store::recent::Recent,
+    serve::{convert::Context, metrics, server::Socket, sources::Sources, watch::Sequence},
+    store::{
+        Limits, Opened, Store,
+        numbers::{self, Numbers},
+        recent::Recent,
+        writer,
+    },
     watch::WatchList,
 };
 
@@ -88,6 +93,8 @@ pub struct Configuration {
     pub budgets: Vec<(Class, Rate)>,
     /// How often the containers' use of CPUs is reported.
     pub cpu_interval: Duration,
+    /// Where history is kept, and how much of it; nowhere when `None`.
+    pub history: Option<(PathBuf, Limits)>,
     /// Name of this node; the host's name when empty.
     pub node_name: Option<String>,
     /// Where metrics can be asked for.
@@ -130,10 +137,27 @@ pub fn run(
 
     let kernel = load(&configuration)?;
     let registry = Registry::new(configuration.ignored_cgroups);
+    let History {
+        store,
+        numbers,
+        last_event,
+        last_alert,
+        trouble: store_trouble,
+    } = History::open(configuration.history);
+    let events = Arc::new(Recent::starting_after(last_event, EVENTS.0, EVENTS.1));
+    let alerts = Arc::new(Recent::starting_after(last_alert, ALERTS.0, ALERTS.1));
     let sources = Sources {
-        context: context(configuration.node_name)?,
-        events: Arc::new(Recent::new(EVENTS.0, EVENTS.1)),
-        alerts: Arc::new(Recent::new(ALERTS.0, ALERTS.1)),
+        context: context(configuration.node_name, store.as_deref())?,
+        events: Sequence {
+            recent: Arc::clone(&events),
+            store: store.clone(),
+        },
+        alerts: Sequence {
+            recent: Arc::clone(&alerts),
+            store: store.clone(),
+        },
+        store: store.clone(),
+        store_trouble,
         containers: registry.listing(),
         connection: Arc::default(),
         figures: Arc::default(),
@@ -145,6 +169,23 @@ pub fn run(
             .release()
             .to_string_lossy()
             .into_owned(),
+    };
+    let writer = match (store, numbers) {
+        (Some(store), Some(numbers)) => Some(
+            writer::start(
+                writer::Parts {
+                    store,
+                    numbers,
+                    events,
+                    alerts,
+                    node: sources.context.node.clone(),
+                    boot_id: sources.context.boot_id.clone(),
+                },
+                runtime.handle().clone(),
+            )
+            .context("starting the thread that writes history")?,
+        ),
+        _ => None,
     };
     let (questions, asked) = mpsc::channel(metadata::QUEUE);
     let (new_list, new_lists) = std::sync::mpsc::channel();
@@ -194,6 +235,9 @@ pub fn run(
         std::process::exit(1);
     });
     let engine_result = engine.stop();
+    if let Some(writer) = writer {
+        writer.stop();
+    }
     let _ = stop_server.send(());
     if !server.is_finished() {
         // The socket is removed with the server.
@@ -265,11 +309,54 @@ fn release_memory() {
 
 /// Who asks the runtimes, and tells those who follow a stream of what it learnt.
 fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
-    let (events, alerts) = (Arc::clone(&sources.events), Arc::clone(&sources.alerts));
+    let events = Arc::clone(&sources.events.recent);
+    let alerts = Arc::clone(&sources.alerts.recent);
     Resolver::new(socket, Arc::clone(&sources.connection), move |container| {
         events.amend(Arc::clone(container));
         alerts.amend(Arc::clone(container));
     })
+}
+
+/// History as this run begins.
+#[derive(Default)]
+struct History {
+    store: Option<Arc<Store>>,
+    numbers: Option<Numbers>,
+    last_event: u64,
+    last_alert: u64,
+    /// Why it is not kept.
+    trouble: Option<String>,
+}
+
+impl History {
+    /// Opens what there is. Where that is impossible the node is watched all the same: history is the lesser part.
+    fn open(wanted: Option<(PathBuf, Limits)>) -> Self {
+        let Some((directory, limits)) = wanted else {
+            return Self::default();
+        };
+        match Store::open(&directory, limits) {
+            Ok(Opened {
+                store,
+                numbers,
+                last_event,
+                last_alert,
+            }) => Self {
+                store: Some(Arc::new(store)),
+                numbers: Some(numbers),
+                last_event,
+                last_alert,
+                trouble: None,
+            },
+            Err(error) => {
+                let trouble = format!("no history is kept on disk: {error:#}");
+                tracing::error!("{trouble}");
+                Self {
+                    trouble: Some(trouble),
+                    ..Self::default()
+                }
+            }
+        }
+    }
 }
 
 /// What the engine looks for beside what every process does.
@@ -306,7 +393,7 @@ impl RunningEngine {
             .try_clone()
             .context("making the descriptor that stops the engine")?;
         let rings = Rings::new(kernel.telemetry, kernel.critical, stopped);
-        let detector = Detector::start(catalogue, Arc::clone(&sources.alerts))
+        let detector = Detector::start(catalogue, Arc::clone(&sources.alerts.recent))
             .context("starting the detection thread")?;
         let engine = Engine::new(Parts {
             maps: Maps {
@@ -320,7 +407,7 @@ impl RunningEngine {
             host: kernel.host,
             registry,
             questions,
-            events: Arc::clone(&sources.events),
+            events: Arc::clone(&sources.events.recent),
             detector,
             figures: Arc::clone(&sources.figures),
             watch: watched.files,
@@ -413,7 +500,7 @@ impl Drop for StateDirectory {
 }
 
 /// What is common to all messages.
-fn context(node_name: Option<String>) -> anyhow::Result<Context> {
+fn context(node_name: Option<String>, store: Option<&Store>) -> anyhow::Result<Context> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .context("reading the boot id from /proc/sys/kernel/random/boot_id")?
         .trim()
@@ -424,14 +511,10 @@ fn context(node_name: Option<String>) -> anyhow::Result<Context> {
             .to_string_lossy()
             .into_owned()
     });
-    let started = crate::process::clock::since_boot();
     Ok(Context {
         node,
-        run: format!(
-            "{}-{}-{started}",
-            boot_id.get(..8).unwrap_or(&boot_id),
-            getpid()
-        ),
+        // Without a history cursors are of this run.
+        store: store.map_or_else(numbers::new_name, |store| store.name().to_owned()),
         boot_id,
     })
 }

@@ -143,7 +143,32 @@ pub enum LossReason {
     DetectionOverloaded,
 }
 
+/// Name of a class of events.
+#[must_use]
+pub fn class_name(class: loss::Class) -> &'static str {
+    match class {
+        loss::Class::Process => "process",
+        loss::Class::Cgroup => "cgroup",
+        loss::Class::Network => "network",
+        loss::Class::Dns => "dns",
+        loss::Class::File => "file",
+        loss::Class::Namespace => "namespace",
+        loss::Class::Credential => "credential",
+        loss::Class::Tampering => "tampering",
+        loss::Class::Kernel => "kernel",
+    }
+}
+
 impl LossReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Kernel(loss::Reason::RingFull),
+        Self::Kernel(loss::Reason::NoScratch),
+        Self::Kernel(loss::Reason::OverBudget),
+        Self::Kernel(loss::Reason::TableFull),
+        Self::DetectionOverloaded,
+    ];
+
     /// The same in words.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,4 +1,11 @@
-//! Generated from the protobuf definitions in `proto/`.
+//! Generated from the protobuf definitions in `proto/`, and messages as JSON: the canonical mapping of protobuf
+//! (<https://protobuf.dev/programming-guides/json/>). Fields with their default value are left out, as that mapping does.
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 
 /// The API of the agent.
 #[allow(
@@ -26,6 +33,42 @@ pub mod cri {
 
 /// Descriptors of all of them, for reflection and for JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// A message of the package `watchkeeper.v1` as JSON, in one line.
+///
+/// # Errors
+/// When the API has no message of this name.
+pub fn json(name: &str, message: &impl Message) -> anyhow::Result<String> {
+    let dynamic = DynamicMessage::decode(descriptor(name)?, message.encode_to_vec().as_slice())
+        .context("writing JSON")?;
+    let mut serializer = serde_json::Serializer::new(Vec::new());
+    dynamic
+        .serialize_with_options(&mut serializer, &SerializeOptions::new())
+        .context("writing JSON")?;
+    String::from_utf8(serializer.into_inner()).context("writing JSON")
+}
+
+/// A message of the package `watchkeeper.v1` from JSON.
+///
+/// # Errors
+/// When the text is not that message.
+pub fn from_json<M: Message + Default>(name: &str, text: &str) -> anyhow::Result<M> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let dynamic = DynamicMessage::deserialize(descriptor(name)?, &mut deserializer)
+        .with_context(|| format!("reading a message {name} from JSON"))?;
+    dynamic
+        .transcode_to()
+        .with_context(|| format!("reading a message {name} from JSON"))
+}
+
+fn descriptor(name: &str) -> anyhow::Result<MessageDescriptor> {
+    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).ok())
+        .as_ref()
+        .context("the descriptors of the API can't be read")?
+        .get_message_by_name(&format!("watchkeeper.v1.{name}"))
+        .with_context(|| format!("the API has no message {name}"))
+}
 
 /// Name of a kind of event as people write it: `file-open`.
 #[must_use]

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal as _},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -12,17 +12,21 @@ use clap::{Args, builder::PossibleValue};
 use tracing_subscriber::EnvFilter;
 use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
-use super::show;
+use super::{client, show};
 use crate::{
     agent::{self, Configuration, SOCKET},
     container::cri::Socket,
+    event::class_name,
     kernel::{attach, sensors},
-    serve::{convert, sources::Sources},
-    store::recent::Item,
+    serve::sources::Sources,
+    store::{Limits, MIN_BYTES, recent::Item},
 };
 
 /// Where the agent keeps its state when nothing else is said.
 pub(super) const DEFAULT_STATE_DIR: &str = "/run/watchkeeper";
+
+/// Where history is kept when nothing else is said.
+const DEFAULT_HISTORY_DIR: &str = "/var/lib/watchkeeper";
 
 /// Watches this node: loads the eBPF programs, and serves events and alerts until it is stopped
 #[derive(Args)]
@@ -32,9 +36,22 @@ pub(super) const DEFAULT_STATE_DIR: &str = "/run/watchkeeper";
     watchkeeper agent --metrics-listen 127.0.0.1:9464\n  \
     watchkeeper agent --policy-dir /etc/watchkeeper/policies --ignore-cgroup /system.slice/backup.service")]
 pub(super) struct Arguments {
-    /// Directory for everything it writes, the socket included; made if missing
+    /// Directory for the socket, and for what else it writes where nothing else is said; made if missing
     #[arg(long, value_name = "DIR", env = "WATCHKEEPER_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
+
+    /// Directory for what is kept of the past, in files; made if missing [default: /var/lib/watchkeeper, or `history` in the
+    /// --state-dir that is given]
+    #[arg(long, value_name = "DIR", env = "WATCHKEEPER_HISTORY_DIR")]
+    history_dir: Option<PathBuf>,
+
+    /// How large that may become; the oldest goes first. 0 keeps nothing on disk
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    history_size: u64,
+
+    /// How old it may become
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = client::duration)]
+    history_age: Duration,
 
     /// Socket of the container runtime, for the names of pods, containers and images; `auto` takes the first usual one
     #[arg(long, value_name = "PATH|auto|none", default_value = "auto", value_parser = cri_socket)]
@@ -110,6 +127,33 @@ fn cgroup_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// Bytes, as `512MiB`, `2GiB` or a plain number.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => Some(0),
+        "KiB" | "Ki" | "K" => Some(10),
+        "MiB" | "Mi" | "M" => Some(20),
+        "GiB" | "Gi" | "G" => Some(30),
+        "TiB" | "Ti" | "T" => Some(40),
+        _ => None,
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(1 << unit))
+        .ok_or("give a size as 512MiB or 2GiB")?;
+    if bytes == 0 || bytes >= MIN_BYTES {
+        Ok(bytes)
+    } else {
+        Err(format!(
+            "give at least {} MiB, or 0 for none",
+            MIN_BYTES >> 20
+        ))
+    }
+}
+
 fn ring_size(text: &str) -> Result<u32, String> {
     let kib: u32 = text
         .parse()
@@ -124,9 +168,9 @@ fn ring_size(text: &str) -> Result<u32, String> {
 fn class(text: &str) -> Result<Class, String> {
     Class::ALL
         .into_iter()
-        .find(|class| convert::class_name(*class) == text)
+        .find(|class| class_name(*class) == text)
         .ok_or_else(|| {
-            let names: Vec<_> = Class::ALL.into_iter().map(convert::class_name).collect();
+            let names: Vec<_> = Class::ALL.into_iter().map(class_name).collect();
             format!("give one of {}", names.join(", "))
         })
 }
@@ -178,6 +222,12 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         .init();
     let print_alerts = arguments.print_alerts;
     let socket = arguments.state_dir.join(SOCKET);
+    // Whoever names a state directory has everything in there.
+    let history_dir = match arguments.history_dir {
+        Some(directory) => directory,
+        None if arguments.state_dir == Path::new(DEFAULT_STATE_DIR) => DEFAULT_HISTORY_DIR.into(),
+        None => arguments.state_dir.join("history"),
+    };
     let configuration = Configuration {
         state_dir: arguments.state_dir,
         cri_socket: arguments.cri_socket,
@@ -199,6 +249,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         host_classes: arguments.host_class,
         budgets: arguments.budget,
         cpu_interval: Duration::from_secs(arguments.cpu_interval.into()),
+        history: (arguments.history_size > 0).then_some((
+            history_dir,
+            Limits {
+                bytes: arguments.history_size,
+                age: arguments.history_age,
+            },
+        )),
         node_name: arguments.node_name,
         metrics_listen: arguments.metrics_listen,
     };
@@ -223,7 +280,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Prints each new alert. A full standard output holds up nothing but this.
 fn print_as_they_happen(sources: &Sources) {
-    let (alerts, context) = (Arc::clone(&sources.alerts), sources.context.clone());
+    let (alerts, context) = (Arc::clone(&sources.alerts.recent), sources.context.clone());
     tokio::spawn(async move {
         let mut news = alerts.subscribe();
         let mut after = None;

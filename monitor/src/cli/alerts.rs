@@ -8,7 +8,7 @@ use super::{
 };
 use crate::proto::v1::{self, alerts_client::AlertsClient, alerts_watch_response::Item};
 
-/// Shows alerts: those that the agent still has, and with --follow those to come
+/// Shows alerts: those that the node still has, and with --follow those to come
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     watchkeeper alerts --since 1h\n  \
@@ -68,6 +68,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 until: selection.until,
                 cursor: selection.cursor.unwrap_or_default(),
                 limit: selection.limit,
+                first: selection.first,
                 follow,
                 filter: Some(selection.filter.into()),
             })

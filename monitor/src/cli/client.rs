@@ -1,6 +1,9 @@
 //! Reaching the agent, and what commands that do so have in common.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -81,8 +84,17 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp);
     }
-    let ago = text
-        .char_indices()
+    let ago = duration(text)
+        .ok()
+        .and_then(|ago| SystemTime::now().checked_sub(ago));
+    ago.map(Timestamp::from).ok_or_else(|| {
+        "give how long ago, as 90s, 15m, 1h or 2d, or a time as 2026-01-31T12:00:00Z".to_owned()
+    })
+}
+
+/// A length of time on the command line: `90s`, `15m`, `1h`, `2d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    text.char_indices()
         .last()
         .and_then(|(end, unit)| {
             let number: u64 = text[..end].parse().ok()?;
@@ -93,12 +105,9 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
                 'd' => 86_400,
                 _ => return None,
             };
-            Some(std::time::Duration::from_secs(number.checked_mul(seconds)?))
+            Some(Duration::from_secs(number.checked_mul(seconds)?))
         })
-        .and_then(|ago| SystemTime::now().checked_sub(ago));
-    ago.map(Timestamp::from).ok_or_else(|| {
-        "give how long ago, as 90s, 15m, 1h or 2d, or a time as 2026-01-31T12:00:00Z".to_owned()
-    })
+        .ok_or_else(|| "give a time as 90s, 15m, 1h or 2d".to_owned())
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use crate::proto::{
     v1::{self, EventKind, events_client::EventsClient, events_watch_response::Item},
 };
 
-/// Shows what processes did: the events that the agent still has, and with --follow those to come
+/// Shows what processes did: the events that the node still has, and with --follow those to come
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     watchkeeper events --kind exec --since 15m\n  \
     watchkeeper events --follow --pod shop/web-1\n  \
+    watchkeeper events --since 1h --address 203.0.113.0/24 --label app=shop\n  \
     watchkeeper events --containers -o json | jq .process.argv")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -31,6 +32,26 @@ pub(super) struct Arguments {
     /// Only this kind; may be given more than once
     #[arg(long, value_name = "KIND", value_parser = kind())]
     kind: Vec<EventKind>,
+
+    /// Only with this address, or one of this network, at either end of a connection or in a DNS answer
+    #[arg(long, value_name = "ADDRESS|CIDR")]
+    address: Vec<String>,
+
+    /// Only with this port at either end
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    port: Vec<u32>,
+
+    /// Only about this name or one below it: asked for by DNS, or connected to
+    #[arg(long, value_name = "NAME")]
+    domain: Vec<String>,
+
+    /// Only about this file, or what is in this directory
+    #[arg(long, value_name = "PATH")]
+    path: Vec<String>,
+
+    /// Only the events that caused this alert (its id, or the beginning of it)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["cursor", "limit", "first", "follow"])]
+    alert: Option<String>,
 }
 
 /// Which part of a stream to show, and how: the same for events and alerts.
@@ -54,6 +75,15 @@ pub(super) struct Selection {
     /// At most this many from the past, the newest; 0 for all
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub(super) limit: u32,
+
+    /// At most this many, the first; 0 for all
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        conflicts_with = "limit"
+    )]
+    pub(super) first: u32,
 
     /// Go on with those to come
     #[arg(long, short)]
@@ -82,6 +112,30 @@ pub(super) struct Filter {
     /// Only what happened in containers
     #[arg(long)]
     containers: bool,
+
+    /// Only pods or containers with this label; where more are given, with all of them
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
+
+    /// Only containers whose image has this in its name or digest
+    #[arg(long, value_name = "TEXT")]
+    image: Vec<String>,
+
+    /// Only this executable, by path or by name
+    #[arg(long, value_name = "PATH|NAME")]
+    binary: Vec<String>,
+
+    /// Only processes with this in their command line
+    #[arg(long, value_name = "TEXT")]
+    argv: Vec<String>,
+
+    /// Only processes with this effective user id
+    #[arg(long, value_name = "UID")]
+    uid: Vec<u32>,
+
+    /// Only this process, by its id on the host
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
 }
 
 fn pod(text: &str) -> Result<String, String> {
@@ -102,6 +156,12 @@ impl From<Filter> for v1::Filter {
             namespaces: filter.namespace,
             containers: filter.container,
             containers_only: filter.containers,
+            labels: filter.label,
+            images: filter.image,
+            binaries: filter.binary,
+            arguments: filter.argv,
+            uids: filter.uid,
+            pids: filter.pid,
         }
     }
 }
@@ -129,6 +189,12 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 until: selection.until,
                 cursor: selection.cursor.unwrap_or_default(),
                 limit: selection.limit,
+                first: selection.first,
+                addresses: arguments.address,
+                ports: arguments.port,
+                domains: arguments.domain,
+                paths: arguments.path,
+                alert_id: arguments.alert.unwrap_or_default(),
                 follow: selection.follow,
                 filter: Some(selection.filter.into()),
             })

@@ -4,15 +4,12 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    sync::OnceLock,
 };
 
-use anyhow::Context as _;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use super::terminal::is_unsafe;
-use crate::proto::DESCRIPTORS;
+use crate::proto;
 
 /// Prints a message of the package `watchkeeper.v1` as one line.
 pub(super) fn print(name: &str, message: &impl Message) -> anyhow::Result<()> {
@@ -25,17 +22,7 @@ pub(super) fn print(name: &str, message: &impl Message) -> anyhow::Result<()> {
 }
 
 fn line(name: &str, message: &impl Message) -> anyhow::Result<String> {
-    let descriptor = pool()?
-        .get_message_by_name(&format!("watchkeeper.v1.{name}"))
-        .with_context(|| format!("writing JSON: the API has no message {name}"))?;
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
-        .context("writing JSON")?;
-    let mut serializer = serde_json::Serializer::new(Vec::new());
-    dynamic
-        .serialize_with_options(&mut serializer, &SerializeOptions::new())
-        .context("writing JSON")?;
-    let line = String::from_utf8(serializer.into_inner()).context("writing JSON")?;
-    Ok(escaped(&line))
+    Ok(escaped(&proto::json(name, message)?))
 }
 
 /// JSON only has to escape the first 32 characters; a terminal acts on others as well. They occur in strings alone, so
@@ -56,13 +43,6 @@ fn escaped(line: &str) -> String {
         }
     }
     escaped
-}
-
-fn pool() -> anyhow::Result<&'static DescriptorPool> {
-    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
-    POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).ok())
-        .as_ref()
-        .context("writing JSON: the descriptors of the API can't be read")
 }
 
 #[cfg(test)]

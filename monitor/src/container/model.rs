@@ -28,6 +28,17 @@ pub struct Container {
     details: RwLock<Arc<Details>>,
 }
 
+/// What is kept of a container; the fields are those of [`Container`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "see `Container`")]
+pub struct Known {
+    pub id: String,
+    pub cgroup_path: String,
+    pub cgroup_id: u64,
+    pub first_seen: SystemTime,
+    pub details: Details,
+}
+
 /// What is learnt of a container while it lives.
 #[derive(Clone, Debug, Default)]
 pub struct Details {
@@ -108,6 +119,25 @@ impl Container {
                 },
                 ..Details::default()
             })),
+        }
+    }
+
+    /// A container of the past. It has no number in the kernel's map.
+    #[must_use]
+    pub fn restore(known: Known) -> Self {
+        Self {
+            id: known.id,
+            shape_runtime: known
+                .details
+                .description
+                .runtime
+                .unwrap_or(Runtime::Unknown),
+            shape_pod_uid: None,
+            cgroup_path: known.cgroup_path,
+            cgroup_id: known.cgroup_id,
+            slot: 0,
+            first_seen: known.first_seen,
+            details: RwLock::new(Arc::new(known.details)),
         }
     }
 

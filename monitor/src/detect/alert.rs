@@ -1,6 +1,7 @@
 //! An alert: a finding with everything needed to judge it.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -33,9 +34,9 @@ pub struct Alert {
     /// The process outside the container that put it there.
     pub injected_by: Option<Arc<Process>>,
     /// What the rule found, by name.
-    pub facts: BTreeMap<&'static str, String>,
+    pub facts: BTreeMap<Cow<'static, str>, String>,
     /// Fields that the process chooses itself.
-    pub claimed: Vec<&'static str>,
+    pub claimed: Vec<Cow<'static, str>>,
     tally: Mutex<Tally>,
 }
 
@@ -48,6 +49,23 @@ pub struct Tally {
     pub last_seen: SystemTime,
     /// Numbers of the events, the first ones.
     pub evidence: Vec<u64>,
+}
+
+/// What is kept of an alert; the fields are those of [`Alert`].
+#[derive(Debug)]
+#[expect(missing_docs, reason = "see `Alert`")]
+pub struct Stored {
+    pub id: String,
+    pub rule: Arc<ActiveRule>,
+    pub message: String,
+    /// When and where it was; of what happened it tells nothing beyond that.
+    pub event: Arc<Event>,
+    pub process: Arc<Process>,
+    pub ancestors: Vec<Ancestor>,
+    pub injected_by: Option<Arc<Process>>,
+    pub facts: BTreeMap<String, String>,
+    pub claimed: Vec<String>,
+    pub tally: Tally,
 }
 
 /// What a rule has to say; the rest of an alert comes from the event.
@@ -84,14 +102,39 @@ impl Alert {
             process,
             ancestors: finding.ancestors,
             injected_by: finding.injected_by,
-            facts: finding.facts,
-            claimed: finding.claimed,
+            facts: finding
+                .facts
+                .into_iter()
+                .map(|(name, fact)| (name.into(), fact))
+                .collect(),
+            claimed: finding.claimed.into_iter().map(Cow::from).collect(),
             tally: Mutex::new(Tally {
                 count: 1,
                 last_seen: event.time,
                 evidence: vec![event_number],
             }),
             event,
+        }
+    }
+
+    /// An alert of the past.
+    #[must_use]
+    pub fn restore(stored: Stored) -> Self {
+        Self {
+            id: stored.id,
+            rule: stored.rule,
+            message: stored.message,
+            event: stored.event,
+            process: stored.process,
+            ancestors: stored.ancestors,
+            injected_by: stored.injected_by,
+            facts: stored
+                .facts
+                .into_iter()
+                .map(|(name, fact)| (name.into(), fact))
+                .collect(),
+            claimed: stored.claimed.into_iter().map(Cow::from).collect(),
+            tally: Mutex::new(stored.tally),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The form of a policy file.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The version of the form.
 pub const API_VERSION: &str = "watchkeeper.dev/v1";
@@ -47,6 +47,17 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// All of them, the least first.
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
+}
+
 /// One rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -68,7 +79,7 @@ pub struct Rule {
 }
 
 /// A technique of MITRE ATT&CK.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Attack {
     /// Such as `TA0002`.

@@ -1,19 +1,18 @@
 //! `watchkeeper.v1.Alerts`
 
-use std::sync::Arc;
-
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{Wanted, WantedAlerts},
+    filter::{self, Wanted, WantedAlerts},
     sources::Sources,
     watch::{self, Messages, Range, Told},
 };
 use crate::{
     detect::alert::Alert,
     proto::v1::{self, alerts_watch_response::Item},
+    store::past::Narrow,
 };
 
 struct AlertMessages {
@@ -33,7 +32,7 @@ impl Messages for AlertMessages {
             .is_some_and(|container| container.is_unnamed())
     }
 
-    fn wants(&self, alert: &Alert) -> bool {
+    fn wants(&self, _: u64, alert: &Alert) -> bool {
         self.wanted.matches(alert)
     }
 
@@ -41,10 +40,16 @@ impl Messages for AlertMessages {
         self.wanted.wanted.is_past_end(alert.event.time)
     }
 
+    fn narrow(&self) -> Narrow {
+        self.wanted.wanted.narrow(&[])
+    }
+
     fn message(&self, told: Told<'_, Alert>) -> Self::Message {
         v1::AlertsWatchResponse {
             item: Some(match told {
-                Told::Value(number, alert) => Item::Alert(self.context.alert(number, alert)),
+                Told::Value(number, alert, boot) => {
+                    Item::Alert(self.context.of_boot(boot).alert(number, alert))
+                }
                 Told::Lost(lost) => Item::Lost(lost),
                 Told::Amended(container) => Item::Amended(convert::amended(container)),
                 Told::Heartbeat(heartbeat) => Item::Heartbeat(heartbeat),
@@ -62,19 +67,23 @@ impl v1::alerts_server::Alerts for Sources {
         request: Request<v1::AlertsWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
+        let refused = Status::invalid_argument;
+        let since = filter::time("since", request.since).map_err(refused)?;
+        let until = filter::time("until", request.until).map_err(refused)?;
+        let range = Range::new(request.cursor, since, until)
+            .limited(request.limit, request.first)
+            .map_err(refused)?
+            .followed(request.follow);
         let messages = AlertMessages {
             wanted: WantedAlerts {
-                wanted: Wanted::new(request.filter, request.since, request.until)
-                    .map_err(Status::invalid_argument)?,
+                wanted: Wanted::new(request.filter, since, until).map_err(refused)?,
                 rules: request.rules,
                 min_severity: request.min_severity,
             },
             context: self.context.clone(),
         };
-        let range = Range::new(request.cursor, request.limit, request.follow);
-        let sequence = Arc::clone(&self.alerts);
         Ok(Response::new(watch::stream(
-            sequence,
+            self.alerts.clone(),
             &self.context,
             range,
             messages,

@@ -1,12 +1,9 @@
 //! From what the agent keeps to the messages of its API.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use prost_types::Timestamp;
-use watchkeeper_ebpf::{
-    loss::Class,
-    record::{self, descriptor, exec_flag},
-};
+use watchkeeper_ebpf::record::{self, descriptor, exec_flag};
 
 use crate::{
     container::{
@@ -16,7 +13,7 @@ use crate::{
         shape::Runtime,
     },
     detect::alert::Alert,
-    event::{Cgroup, Detail, Event, Target},
+    event::{Cgroup, Detail, Event, Target, class_name},
     interpret::identity,
     policy::file::Severity,
     process::execution::{Process, ProcessKey, Source},
@@ -38,8 +35,8 @@ pub struct Context {
     pub node: String,
     /// Boot id, without dashes.
     pub boot_id: String,
-    /// Names this run of the agent in cursors.
-    pub run: String,
+    /// Names the history in cursors.
+    pub store: String,
 }
 
 /// A moment as protobuf has it.
@@ -49,17 +46,29 @@ pub fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 impl Context {
+    /// The same for what is of an earlier boot; `None` stands for this one.
+    #[must_use]
+    pub fn of_boot(&self, boot_id: Option<&str>) -> Cow<'_, Self> {
+        match boot_id {
+            Some(boot_id) if boot_id != self.boot_id => Cow::Owned(Self {
+                boot_id: boot_id.to_owned(),
+                ..self.clone()
+            }),
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     /// The cursor of an element of the sequence with this mark.
     #[must_use]
     pub fn cursor(&self, sequence: char, number: u64) -> String {
-        format!("{}-{sequence}{number}", self.run)
+        format!("{}-{sequence}{number}", self.store)
     }
 
-    /// The number in a cursor of this run and sequence; `None` for one of another, or something else.
+    /// The number in a cursor of this history and sequence; `None` for one of another, or something else.
     #[must_use]
     pub fn number(&self, sequence: char, cursor: &str) -> Option<u64> {
         cursor
-            .strip_prefix(self.run.as_str())?
+            .strip_prefix(self.store.as_str())?
             .strip_prefix('-')?
             .strip_prefix(sequence)?
             .parse()
@@ -222,9 +231,13 @@ impl Context {
             facts: alert
                 .facts
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .map(|(name, value)| (name.clone().into_owned(), value.clone()))
                 .collect(),
-            claimed: alert.claimed.iter().map(|&name| name.to_owned()).collect(),
+            claimed: alert
+                .claimed
+                .iter()
+                .map(|name| name.clone().into_owned())
+                .collect(),
             rung: "tracing".to_owned(),
             policy: alert.rule.policy.clone(),
         }
@@ -331,22 +344,6 @@ fn place(place: &Place) -> (v1::Location, Option<v1::Container>, String) {
     }
 }
 
-/// Name of a class of events.
-#[must_use]
-pub fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Process => "process",
-        Class::Cgroup => "cgroup",
-        Class::Network => "network",
-        Class::Dns => "dns",
-        Class::File => "file",
-        Class::Namespace => "namespace",
-        Class::Credential => "credential",
-        Class::Tampering => "tampering",
-        Class::Kernel => "kernel",
-    }
-}
-
 /// A severity.
 #[must_use]
 pub fn severity(severity: Severity) -> v1::Severity {
@@ -430,12 +427,12 @@ mod tests {
         Context {
             node: "n".to_owned(),
             boot_id: "0123456789abcdef".to_owned(),
-            run: "run".to_owned(),
+            store: "run".to_owned(),
         }
     }
 
     #[test]
-    fn cursors_are_read_back_and_those_of_another_run_are_not() {
+    fn cursors_are_read_back_and_those_of_another_history_are_not() {
         let context = context();
         let cursor = context.cursor(EVENT_CURSOR, 42);
         assert_eq!(context.number(EVENT_CURSOR, &cursor), Some(42));

@@ -1,23 +1,24 @@
 //! `watchkeeper.v1.Events`
 
-use std::sync::Arc;
-
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{Wanted, WantedEvents},
+    filter::{self, Particulars, Wanted, WantedEvents},
     sources::Sources,
     watch::{self, Messages, Range, Told},
 };
 use crate::{
     event::Event,
     proto::v1::{self, events_watch_response::Item},
+    store::past::Narrow,
 };
 
 struct EventMessages {
     wanted: WantedEvents,
+    /// Numbers of the events that caused an alert, where only those are wanted.
+    evidence: Option<Vec<u64>>,
     context: Context,
 }
 
@@ -32,18 +33,27 @@ impl Messages for EventMessages {
             .is_undecided(event.container().map(|container| &**container))
     }
 
-    fn wants(&self, event: &Event) -> bool {
-        self.wanted.matches(event)
+    fn wants(&self, number: u64, event: &Event) -> bool {
+        self.evidence
+            .as_ref()
+            .is_none_or(|evidence| evidence.contains(&number))
+            && self.wanted.matches(event)
     }
 
     fn is_past_end(&self, event: &Event) -> bool {
         self.wanted.wanted.is_past_end(event.time)
     }
 
+    fn narrow(&self) -> Narrow {
+        self.wanted.wanted.narrow(&self.wanted.kinds)
+    }
+
     fn message(&self, told: Told<'_, Event>) -> Self::Message {
         v1::EventsWatchResponse {
             item: Some(match told {
-                Told::Value(number, event) => Item::Event(self.context.event(number, event)),
+                Told::Value(number, event, boot) => {
+                    Item::Event(self.context.of_boot(boot).event(number, event))
+                }
                 Told::Lost(lost) => Item::Lost(lost),
                 Told::Amended(container) => Item::Amended(convert::amended(container)),
                 Told::Heartbeat(heartbeat) => Item::Heartbeat(heartbeat),
@@ -61,18 +71,32 @@ impl v1::events_server::Events for Sources {
         request: Request<v1::EventsWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
+        let refused = Status::invalid_argument;
+        let particulars = Particulars::new(&request).map_err(refused)?;
+        let since = filter::time("since", request.since).map_err(refused)?;
+        let until = filter::time("until", request.until).map_err(refused)?;
+        let range = Range::new(request.cursor, since, until)
+            .limited(request.limit, request.first)
+            .map_err(refused)?
+            .followed(request.follow);
+        let (range, evidence) = if request.alert_id.is_empty() {
+            (range, None)
+        } else {
+            let (_, alert) = self.find_alert(&request.alert_id).await?;
+            let evidence = alert.tally().evidence;
+            (range.around(&evidence), Some(evidence))
+        };
         let messages = EventMessages {
             wanted: WantedEvents {
-                wanted: Wanted::new(request.filter, request.since, request.until)
-                    .map_err(Status::invalid_argument)?,
+                wanted: Wanted::new(request.filter, since, until).map_err(refused)?,
                 kinds: request.kinds,
+                particulars,
             },
+            evidence,
             context: self.context.clone(),
         };
-        let range = Range::new(request.cursor, request.limit, request.follow);
-        let sequence = Arc::clone(&self.events);
         Ok(Response::new(watch::stream(
-            sequence,
+            self.events.clone(),
             &self.context,
             range,
             messages,

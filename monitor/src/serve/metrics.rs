@@ -27,7 +27,8 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use watchkeeper_ebpf::loss::{Class, Reason};
 
-use super::{convert::class_name, sources::Sources};
+use super::sources::Sources;
+use crate::event::class_name;
 use crate::{
     event::LossReason,
     kernel::{attach::SensorState, sensors},
@@ -233,7 +234,7 @@ impl Metrics {
                 "Records of the kernel side that could not be decoded.",
                 figures.malformed.load(Ordering::Relaxed),
             ),
-            ("alerts", "Alerts raised.", sources.alerts.values()),
+            ("alerts", "Alerts raised.", sources.alerts.recent.values()),
         ];
         for (name, help, value) in counters {
             single(encoder, name, help, MetricType::Counter, value)?;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tonic::{Request, Response, Status};
@@ -16,6 +16,7 @@ use crate::{
     },
     process::table,
     proto::v1,
+    store::past::{Narrow, Past},
 };
 
 #[tonic::async_trait]
@@ -30,6 +31,7 @@ impl v1::node_server::Node for Sources {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let figure = |figure: &std::sync::atomic::AtomicU64| figure.load(Ordering::Relaxed);
+        let (oldest_event, oldest_alert) = self.oldest().await;
         Ok(Response::new(v1::NodeStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.context.node.clone(),
@@ -38,17 +40,12 @@ impl v1::node_server::Node for Sources {
             started: Some(convert::timestamp(self.started)),
             sensors: self.sensors.iter().map(sensor).collect(),
             cgroup_hierarchy: self.hierarchy.clone(),
-            oldest_event: self
-                .events
-                .oldest()
-                .map(|event| convert::timestamp(event.time)),
-            oldest_alert: self
-                .alerts
-                .oldest()
-                .map(|alert| convert::timestamp(alert.event.time)),
+            oldest_event: oldest_event.map(convert::timestamp),
+            oldest_alert: oldest_alert.map(convert::timestamp),
+            history: Some(self.history()),
             counters: Some(v1::Counters {
                 events: self.figures.events().map(|(_, count)| count).sum(),
-                alerts: self.alerts.values(),
+                alerts: self.alerts.recent.values(),
                 lost: self.figures.losses().all.values().sum(),
                 malformed: figure(&self.figures.malformed),
                 processes: figure(&self.figures.processes),
@@ -106,6 +103,44 @@ impl v1::node_server::Node for Sources {
 const MAX_COUNTED: u32 = 60;
 
 impl Sources {
+    /// When the oldest event and the oldest alert were that are kept.
+    async fn oldest(&self) -> (Option<SystemTime>, Option<SystemTime>) {
+        let on_disk = match &self.store {
+            Some(store) => {
+                let mut past = Past::new(Arc::clone(store), Narrow::default());
+                tokio::task::spawn_blocking(move || (past.oldest_event(), past.oldest_alert()))
+                    .await
+                    .unwrap_or_default()
+            }
+            None => (None, None),
+        };
+        let event = self.events.recent.oldest().map(|event| event.time);
+        let alert = self.alerts.recent.oldest().map(|alert| alert.event.time);
+        (on_disk.0.or(event), on_disk.1.or(alert))
+    }
+
+    fn history(&self) -> v1::History {
+        let Some(store) = &self.store else {
+            return v1::History {
+                trouble: self.store_trouble.clone().unwrap_or_default(),
+                ..v1::History::default()
+            };
+        };
+        let figures = store.figures();
+        let limits = store.limits();
+        v1::History {
+            directory: store.directory().display().to_string(),
+            bytes: figures.bytes.load(Ordering::Relaxed),
+            max_bytes: limits.bytes,
+            max_age_seconds: limits.age.as_secs(),
+            segments: u32::try_from(store.parts().len()).unwrap_or(u32::MAX),
+            events_written: figures.events.load(Ordering::Relaxed),
+            events_missed: figures.missed.load(Ordering::Relaxed),
+            busy_ns: figures.busy_ns.load(Ordering::Relaxed),
+            trouble: store.trouble().unwrap_or_default(),
+        }
+    }
+
     /// What works only in part, in a sentence each.
     fn degraded(&self, connection: &Connection) -> Vec<String> {
         let mut degraded: Vec<String> = self
@@ -130,6 +165,8 @@ impl Sources {
                 connection.reason
             ));
         }
+        degraded.extend(self.store_trouble.clone());
+        degraded.extend(self.store.as_ref().and_then(|store| store.trouble()));
         degraded.extend(
             self.figures
                 .trouble

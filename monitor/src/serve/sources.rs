@@ -5,14 +5,19 @@ use std::{
     time::SystemTime,
 };
 
-use super::convert::Context;
+use tonic::Status;
+
+use super::{convert::Context, watch::Sequence};
 use crate::{
     container::{listing::Listing, metadata::Connection},
     detect::alert::Alert,
     engine::figures::Figures,
     event::Event,
     kernel::attach::{LoadedProgram, SensorStatus},
-    store::recent::Recent,
+    store::{
+        Store,
+        past::{Narrow, Past},
+    },
 };
 
 /// What the services answer from.
@@ -20,10 +25,14 @@ use crate::{
 pub struct Sources {
     /// Common to all messages.
     pub context: Context,
-    /// The recent events.
-    pub events: Arc<Recent<Event>>,
-    /// The recent alerts.
-    pub alerts: Arc<Recent<Alert>>,
+    /// The events.
+    pub events: Sequence<Event>,
+    /// The alerts.
+    pub alerts: Sequence<Alert>,
+    /// History on disk, where it is kept.
+    pub store: Option<Arc<Store>>,
+    /// Why it is not kept, where that was not asked for.
+    pub store_trouble: Option<String>,
     /// The containers.
     pub containers: Arc<Listing>,
     /// The connection to the runtime.
@@ -43,9 +52,35 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// An alert by its id, or the beginning of it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find_alert(&self, id: &str) -> Result<(u64, Arc<Alert>), Status> {
+        if let Some(found) = self.alerts.recent.find(|alert| alert.id.starts_with(id)) {
+            return Ok(found);
+        }
+        let found = match &self.store {
+            Some(store) => {
+                let mut past = Past::new(Arc::clone(store), Narrow::default());
+                let id = id.to_owned();
+                tokio::task::spawn_blocking(move || past.alert(&id))
+                    .await
+                    .map_err(|error| Status::internal(error.to_string()))?
+            }
+            None => None,
+        };
+        found.ok_or_else(|| {
+            Status::not_found(format!("there is no alert {id} in this node's history"))
+        })
+    }
+
     /// Clients that follow a stream.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        self.events.subscribers() + self.alerts.subscribers()
+        // The writer of history reads along, and is no client.
+        let writers = if self.store.is_some() { 2 } else { 0 };
+        (self.events.recent.subscribers() + self.alerts.recent.subscribers())
+            .saturating_sub(writers)
     }
 }

@@ -1,4 +1,5 @@
-//! One way to read a sequence for all streams: the past, then what is live when asked to follow.
+//! One way to read a sequence for all streams: the past, from disk and from memory, then what is live when asked to
+//! follow.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +17,11 @@ use super::convert::{self, Context};
 use crate::{
     container::model::Container,
     proto::v1,
-    store::recent::{Item, Recent},
+    store::{
+        Store,
+        past::{Kept, Narrow, Past},
+        recent::{Item, Recent},
+    },
 };
 
 /// Elements that are read at a time.
@@ -27,41 +32,117 @@ const WAITING: usize = 64;
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// How long a stream may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long what must be on disk first is held back for it.
+const DURABLE: Duration = Duration::from_secs(1);
+/// How long a reader waits for what is on its way to the disk.
+const WRITING: Duration = Duration::from_secs(10);
 
 /// Where and how far to read.
 #[derive(Clone, Debug, Default)]
 pub struct Range {
     /// Go on after the element with this cursor.
     pub cursor: String,
+    /// Begin after this number.
+    pub after: Option<u64>,
+    /// Nothing older.
+    pub since: Option<SystemTime>,
+    /// Nothing newer.
+    pub until: Option<SystemTime>,
     /// At most this many from the past, the newest; 0 for all.
-    pub limit: usize,
+    pub last: usize,
+    /// At most this many, the first; 0 for all.
+    pub first: usize,
     /// Go on with what is live.
     pub follow: bool,
+}
+
+impl Range {
+    /// From the fields that requests have for it.
+    #[must_use]
+    pub fn new(cursor: String, since: Option<SystemTime>, until: Option<SystemTime>) -> Self {
+        Self {
+            cursor,
+            since,
+            until,
+            ..Self::default()
+        }
+    }
+
+    /// The same with at most `last` elements, the newest of the past, or at most `first`.
+    ///
+    /// # Errors
+    /// When both are given.
+    pub fn limited(self, last: u32, first: u32) -> Result<Self, String> {
+        if last > 0 && first > 0 {
+            return Err("limit and first can't be given together".to_owned());
+        }
+        Ok(Self {
+            last: usize::try_from(last).unwrap_or(usize::MAX),
+            first: usize::try_from(first).unwrap_or(usize::MAX),
+            ..self
+        })
+    }
+
+    /// The part that has these numbers.
+    #[must_use]
+    pub fn around(self, numbers: &[u64]) -> Self {
+        Self {
+            after: numbers.iter().min().map(|first| first - 1),
+            first: numbers.len(),
+            ..self
+        }
+    }
+
+    /// The same, going on with what is live or not.
+    #[must_use]
+    pub fn followed(self, follow: bool) -> Self {
+        Self { follow, ..self }
+    }
+}
+
+/// A sequence: its end in memory, and what of it is on disk.
+#[derive(Debug)]
+pub struct Sequence<T> {
+    /// In memory.
+    pub recent: Arc<Recent<T>>,
+    /// On disk, where history is kept.
+    pub store: Option<Arc<Store>>,
+}
+
+impl<T> Clone for Sequence<T> {
+    fn clone(&self) -> Self {
+        Self {
+            recent: Arc::clone(&self.recent),
+            store: self.store.clone(),
+        }
+    }
 }
 
 /// What a stream makes of the sequence.
 pub trait Messages: Send + Sync + 'static {
     /// What the sequence holds.
-    type Value: Send + Sync + 'static;
+    type Value: Kept;
     /// What the client gets.
     type Message: Send + 'static;
     /// Marks the cursors of this sequence.
     const CURSOR: char;
 
     /// Whether the client wants this one.
-    fn wants(&self, value: &Self::Value) -> bool;
+    fn wants(&self, number: u64, value: &Self::Value) -> bool;
     /// Whether that may change shortly, because a container is so new that its runtime has not told of it.
     fn is_undecided(&self, value: &Self::Value) -> bool;
-    /// Whether nothing that the client wants can come any more after this one.
+    /// Whether it is later than all that the client wants.
     fn is_past_end(&self, value: &Self::Value) -> bool;
+    /// What the client wants, as far as it helps to find it on disk.
+    fn narrow(&self) -> Narrow;
     /// What the client is told, as a message.
     fn message(&self, told: Told<'_, Self::Value>) -> Self::Message;
 }
 
 /// What a client is told.
 pub enum Told<'a, V> {
-    /// A value, with its number.
-    Value(u64, &'a V),
+    /// A value, with its number, and the id of the boot that it is of where that is not this one.
+    Value(u64, &'a V, Option<&'a str>),
     /// Elements are missing.
     Lost(v1::Lost),
     /// More is known of a container.
@@ -70,27 +151,17 @@ pub enum Told<'a, V> {
     Heartbeat(v1::Heartbeat),
 }
 
-impl Range {
-    /// From the fields that requests have for it.
-    #[must_use]
-    pub fn new(cursor: String, limit: u32, follow: bool) -> Self {
-        Self {
-            cursor,
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            follow,
-        }
-    }
-}
-
 /// Starts a stream.
 pub fn stream<M: Messages>(
-    recent: Arc<Recent<M::Value>>,
+    sequence: Sequence<M::Value>,
     context: &Context,
     range: Range,
     messages: M,
 ) -> tokio_stream::wrappers::ReceiverStream<Result<M::Message, Status>> {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let start = if range.cursor.is_empty() {
+    let start = if let Some(after) = range.after {
+        Start::After(after)
+    } else if range.cursor.is_empty() {
         Start::Oldest
     } else {
         match context.number(M::CURSOR, &range.cursor) {
@@ -98,15 +169,30 @@ pub fn stream<M: Messages>(
             None => Start::UnknownCursor,
         }
     };
+    let messages = Arc::new(messages);
     tokio::spawn(async move {
-        // An error means that the client is gone.
-        let _ = send(&recent, start, &range, &messages, &sender).await;
+        let past = sequence
+            .store
+            .as_ref()
+            .map(|store| Past::new(Arc::clone(store), messages.narrow()));
+        let stream = Stream {
+            recent: sequence.recent,
+            store: sequence.store,
+            past,
+            range,
+            messages,
+            sender,
+            last_told: Instant::now(),
+            left: usize::MAX,
+        };
+        // An error means that the client is gone, or has had all that it asked for.
+        let _ = stream.send(start).await;
     });
     tokio_stream::wrappers::ReceiverStream::new(receiver)
 }
 
-/// The client is gone.
-struct Gone;
+/// The client is gone, or has all that it asked for.
+struct Done;
 
 /// Where a stream begins.
 enum Start {
@@ -115,93 +201,271 @@ enum Start {
     UnknownCursor,
 }
 
-async fn send<M: Messages>(
-    recent: &Recent<M::Value>,
-    start: Start,
-    range: &Range,
-    messages: &M,
-    sender: &mpsc::Sender<Result<M::Message, Status>>,
-) -> Result<(), Gone> {
-    let tell = async |message| sender.send(Ok(message)).await.map_err(|_| Gone);
-    let mut news = recent.subscribe();
-    let end_of_past = recent.last();
-    let mut last_told = Instant::now();
-    let mut after = match start {
-        Start::Oldest => None,
-        Start::After(number) => Some(number),
-        Start::UnknownCursor => {
-            let reason = "the cursor is not of this stream and this run of the agent: what came between is not kept";
-            tell(messages.message(lost(0, reason))).await?;
-            None
-        }
-    };
-    if range.limit > 0 {
-        after = newest(recent, after, end_of_past, range.limit, messages).or(after);
-    }
-    loop {
-        let batch = recent.after(after, BATCH);
-        if batch.missed > 0 {
-            let reason = "slow client: it did not read fast enough";
-            tell(messages.message(lost(batch.missed, reason))).await?;
-        }
-        let empty = batch.items.is_empty();
-        for (number, item) in batch.items {
-            let is_live = number > end_of_past;
-            if is_live && !range.follow {
-                return Ok(());
-            }
-            after = Some(number);
-            let message = match item {
-                Item::Value(value) => {
-                    if messages.is_past_end(&value) {
-                        return Ok(());
-                    }
-                    if is_live {
-                        decided(messages, &*value, &mut news).await;
-                    }
-                    if !messages.wants(&value) {
-                        continue;
-                    }
-                    messages.message(Told::Value(number, &value))
-                }
-                // The past is told as it is known by now.
-                Item::Amended(_) if !is_live => continue,
-                Item::Amended(container) => messages.message(Told::Amended(&container)),
-            };
-            tell(message).await?;
-            last_told = Instant::now();
-        }
-        // Nothing may have been wanted of much that happened.
-        if range.follow && last_told.elapsed() >= HEARTBEAT {
-            tell(messages.message(heartbeat())).await?;
-            last_told = Instant::now();
-        }
-        if empty || after >= Some(end_of_past) {
-            if !range.follow {
-                return Ok(());
-            }
-            // Who began with nothing has missed whatever it does not get from here on.
-            after = after.or(Some(end_of_past));
-        }
-        if empty {
-            tokio::select! {
-                changed = news.changed() => changed.map_err(|_| Gone)?,
-                () = tokio::time::sleep_until(last_told + HEARTBEAT) => {}
-                () = sender.closed() => return Err(Gone),
-            }
-        }
-    }
+/// A stream to one client.
+struct Stream<M: Messages> {
+    recent: Arc<Recent<M::Value>>,
+    store: Option<Arc<Store>>,
+    /// Taken out while a thread reads with it.
+    past: Option<Past>,
+    range: Range,
+    messages: Arc<M>,
+    sender: mpsc::Sender<Result<M::Message, Status>>,
+    last_told: Instant,
+    /// Values that the client still wants.
+    left: usize,
 }
 
-/// Waits until it can be told whether the client wants a value, which may hang on what a runtime has yet to say. The
-/// client's other values wait behind it, so that they stay in order.
-async fn decided<M: Messages>(messages: &M, value: &M::Value, news: &mut watch::Receiver<u64>) {
-    let deadline = Instant::now() + UNDECIDED;
-    while messages.is_undecided(value) {
-        tokio::select! {
-            changed = news.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep_until(deadline) => return,
+impl<M: Messages> Stream<M> {
+    async fn send(mut self, start: Start) -> Result<(), Done> {
+        let mut news = self.recent.subscribe();
+        let end_of_past = self.recent.last();
+        if self.range.first > 0 {
+            self.left = self.range.first;
         }
+        let mut after = match start {
+            Start::After(number) => number,
+            Start::Oldest => self.beginning().await,
+            Start::UnknownCursor => {
+                let reason =
+                    "the cursor is not of this stream, or of a history that is no longer there";
+                self.tell(lost(0, reason)).await?;
+                self.beginning().await
+            }
+        };
+        if self.range.last > 0 {
+            after = self.newest(after, end_of_past).await;
+        }
+        let end_on_disk = self.end_on_disk().await;
+        // Clocks are set back: what is too late in the past does not end it, but nothing live is wanted any more.
+        let mut over = self
+            .range
+            .until
+            .is_some_and(|until| until < SystemTime::now());
+        loop {
+            let batch = self.recent.after(Some(after), BATCH);
+            if batch.missed > 0 {
+                let until = after + batch.missed;
+                after = match &self.store {
+                    Some(_) if after >= end_on_disk && until <= end_of_past => until,
+                    Some(_) => self.tell_past(after, until).await?,
+                    None => {
+                        let reason = "slow client: it did not read fast enough";
+                        self.tell(lost(batch.missed, reason)).await?;
+                        until
+                    }
+                };
+                continue;
+            }
+            let empty = batch.items.is_empty();
+            for (number, item) in batch.items {
+                let is_live = number > end_of_past;
+                if is_live && !self.range.follow {
+                    return Ok(());
+                }
+                after = number;
+                match item {
+                    Item::Value(value) => {
+                        over |= self.messages.is_past_end(&value);
+                        if is_live {
+                            if over {
+                                return Ok(());
+                            }
+                            self.decided(&value, &mut news).await;
+                        }
+                        self.tell_value(number, &value, None).await?;
+                    }
+                    // The past is told as it is known by now.
+                    Item::Amended(_) if !is_live => {}
+                    Item::Amended(container) => self.tell(Told::Amended(&container)).await?,
+                }
+            }
+            self.beat().await?;
+            if (empty || after >= end_of_past) && (over || !self.range.follow) {
+                return Ok(());
+            }
+            if empty {
+                tokio::select! {
+                    changed = news.changed() => changed.map_err(|_| Done)?,
+                    () = tokio::time::sleep_until(self.last_told + HEARTBEAT) => {}
+                    () = self.sender.closed() => return Err(Done),
+                }
+            }
+        }
+    }
+
+    /// Tells what is on disk of the numbers above `after` and up to `until`; returns how far it came.
+    async fn tell_past(&mut self, after: u64, until: u64) -> Result<u64, Done> {
+        if let Some(store) = &self.store {
+            // What memory has let go of may be in the batch that is being written.
+            store
+                .wait(WRITING, |settled| M::Value::settled(settled) >= until)
+                .await;
+        }
+        let settled = self.store.as_ref().map(|store| *store.settled().borrow());
+        let written = settled.map_or(after, |settled| M::Value::settled(&settled));
+        if written <= after {
+            let reason = "history is not written at the moment";
+            self.tell(lost(until - after, reason)).await?;
+            return Ok(until);
+        }
+        let until = until.min(written);
+        let Some(slice) = self
+            .with_past(move |past| past.read::<M::Value>(after, until, BATCH))
+            .await
+        else {
+            return Ok(until);
+        };
+        let mut gaps = slice.gaps.into_iter().peekable();
+        for (number, value) in slice.items {
+            while let Some(gap) = gaps.next_if(|gap| gap.first <= number) {
+                self.tell(lost(gap.count, &gap.reason)).await?;
+            }
+            self.tell_value(number, &value, slice.boot_id.as_deref())
+                .await?;
+        }
+        for gap in gaps {
+            self.tell(lost(gap.count, &gap.reason)).await?;
+        }
+        self.beat().await?;
+        Ok(slice.scanned)
+    }
+
+    async fn tell_value(
+        &mut self,
+        number: u64,
+        value: &M::Value,
+        boot: Option<&str>,
+    ) -> Result<(), Done> {
+        if !self.messages.wants(number, value) {
+            return Ok(());
+        }
+        if M::Value::DURABLE
+            && let Some(store) = &self.store
+        {
+            store
+                .wait(DURABLE, |settled| M::Value::settled(settled) >= number)
+                .await;
+        }
+        self.tell(Told::Value(number, value, boot)).await?;
+        self.left -= 1;
+        if self.left == 0 {
+            return Err(Done);
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, told: Told<'_, M::Value>) -> Result<(), Done> {
+        let message = self.messages.message(told);
+        self.sender.send(Ok(message)).await.map_err(|_| Done)?;
+        self.last_told = Instant::now();
+        Ok(())
+    }
+
+    /// Tells that it is there: nothing may have been wanted of much that happened.
+    async fn beat(&mut self) -> Result<(), Done> {
+        if self.last_told.elapsed() >= HEARTBEAT {
+            let now = convert::timestamp(SystemTime::now());
+            self.tell(Told::Heartbeat(v1::Heartbeat { time: Some(now) }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it can be told whether the client wants a value, which may hang on what a runtime has yet to say. The
+    /// client's other values wait behind it, so that they stay in order.
+    async fn decided(&mut self, value: &M::Value, news: &mut watch::Receiver<u64>) {
+        let deadline = Instant::now() + UNDECIDED;
+        while self.messages.is_undecided(value) {
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(deadline) => return,
+            }
+        }
+    }
+
+    /// Reads on a thread that may wait for the disk.
+    async fn with_past<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&mut Past) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut past = self.past.take()?;
+        let read = tokio::task::spawn_blocking(move || {
+            let result = read(&mut past);
+            (past, result)
+        });
+        let (past, result) = read.await.ok()?;
+        self.past = Some(past);
+        Some(result)
+    }
+
+    /// The number to begin after, so that all follows that the client may want.
+    async fn beginning(&mut self) -> u64 {
+        let oldest = self.recent.oldest_number().saturating_sub(1);
+        let Some(store) = &self.store else {
+            return oldest;
+        };
+        let settled = M::Value::settled(&store.settled().borrow());
+        let since = self.range.since;
+        self.with_past(move |past| match since {
+            // The times of alerts are not in order, and they are few.
+            Some(since) if M::Value::GAPS => Some(past.before(since).unwrap_or(settled)),
+            _ => past.beginning::<M::Value>(),
+        })
+        .await
+        .flatten()
+        .unwrap_or(oldest)
+    }
+
+    /// The number up to which what is on disk may be wanted.
+    async fn end_on_disk(&mut self) -> u64 {
+        let Some(until) = self.range.until.filter(|_| M::Value::GAPS) else {
+            return u64::MAX;
+        };
+        self.with_past(move |past| past.up_to(until).unwrap_or(0))
+            .await
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The number to begin after, so that the newest wanted elements of the past follow; `after` when there are not so
+    /// many.
+    async fn newest(&mut self, after: u64, end_of_past: u64) -> u64 {
+        let limit = self.range.last;
+        let mut wanted = VecDeque::with_capacity(limit.min(BATCH));
+        let in_memory = after.max(self.recent.oldest_number().saturating_sub(1));
+        let mut next = in_memory;
+        'past: loop {
+            let batch = self.recent.after(Some(next), BATCH);
+            if batch.items.is_empty() {
+                break;
+            }
+            for (number, item) in batch.items {
+                if number > end_of_past {
+                    break 'past;
+                }
+                next = number;
+                if let Item::Value(value) = item
+                    && self.messages.wants(number, &value)
+                {
+                    if wanted.len() == limit {
+                        wanted.pop_front();
+                    }
+                    wanted.push_back(number);
+                }
+            }
+        }
+        if wanted.len() == limit {
+            return wanted.front().map_or(after, |first| first - 1);
+        }
+        let missing = limit - wanted.len();
+        let messages = Arc::clone(&self.messages);
+        let found = self
+            .with_past(move |past| {
+                past.last::<M::Value>(in_memory, missing, &|number, value| {
+                    messages.wants(number, value)
+                })
+            })
+            .await;
+        found.flatten().unwrap_or(after).max(after)
     }
 }
 
@@ -212,54 +476,16 @@ fn lost<V>(count: u64, reason: &str) -> Told<'static, V> {
     })
 }
 
-fn heartbeat<V>() -> Told<'static, V> {
-    Told::Heartbeat(v1::Heartbeat {
-        time: Some(convert::timestamp(SystemTime::now())),
-    })
-}
-
-/// The number to begin after, so that the newest `limit` wanted elements of the past follow; `None` when there are not
-/// so many.
-fn newest<M: Messages>(
-    recent: &Recent<M::Value>,
-    mut after: Option<u64>,
-    end_of_past: u64,
-    limit: usize,
-    messages: &M,
-) -> Option<u64> {
-    let mut wanted = VecDeque::with_capacity(limit.min(BATCH));
-    'past: loop {
-        let batch = recent.after(after, BATCH);
-        if batch.items.is_empty() {
-            break;
-        }
-        for (number, item) in batch.items {
-            if number > end_of_past {
-                break 'past;
-            }
-            after = Some(number);
-            if let Item::Value(value) = item
-                && messages.wants(&value)
-            {
-                if wanted.len() == limit {
-                    wanted.pop_front();
-                }
-                wanted.push_back(number);
-            }
-        }
-    }
-    if wanted.len() < limit {
-        return None;
-    }
-    wanted.front().map(|first| first - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tokio_stream::StreamExt as _;
 
     use super::*;
+    use crate::store::{
+        Part, Settled,
+        read::{Numbered, Reader, Selection},
+    };
 
     /// Every number, and "lost n".
     struct Numbers {
@@ -275,15 +501,18 @@ mod tests {
         fn is_undecided(&self, _: &u64) -> bool {
             false
         }
-        fn wants(&self, value: &u64) -> bool {
-            !self.only_even || value.is_multiple_of(2)
+        fn wants(&self, _: u64, value: &u64) -> bool {
+            *value <= self.until && (!self.only_even || value.is_multiple_of(2))
         }
         fn is_past_end(&self, value: &u64) -> bool {
             *value > self.until
         }
+        fn narrow(&self) -> Narrow {
+            Narrow::default()
+        }
         fn message(&self, told: Told<'_, u64>) -> String {
             match told {
-                Told::Value(_, value) => value.to_string(),
+                Told::Value(_, value, _) => value.to_string(),
                 Told::Lost(lost) => format!("lost {}", lost.count),
                 Told::Amended(_) => "amended".to_owned(),
                 Told::Heartbeat(_) => "heartbeat".to_owned(),
@@ -295,7 +524,29 @@ mod tests {
         Context {
             node: String::new(),
             boot_id: String::new(),
-            run: "run".to_owned(),
+            store: "run".to_owned(),
+        }
+    }
+
+    impl Kept for u64 {
+        fn first(_: &Part) -> u64 {
+            0
+        }
+        fn settled(settled: &Settled) -> u64 {
+            settled.events
+        }
+        fn read(_: &mut Reader, _: &Selection) -> anyhow::Result<Numbered<Self>> {
+            Ok(Vec::new())
+        }
+        const GAPS: bool = false;
+        const DURABLE: bool = false;
+    }
+
+    /// A sequence that is nowhere but in memory.
+    fn in_memory(recent: &Arc<Recent<u64>>) -> Sequence<u64> {
+        Sequence {
+            recent: Arc::clone(recent),
+            store: None,
         }
     }
 
@@ -316,7 +567,7 @@ mod tests {
 
     fn collect(recent: &Arc<Recent<u64>>, range: Range, numbers: Numbers) -> Vec<String> {
         run(async {
-            stream(Arc::clone(recent), &context(), range, numbers)
+            stream(in_memory(recent), &context(), range, numbers)
                 .map(|message| message.expect("no status"))
                 .collect()
                 .await
@@ -346,7 +597,7 @@ mod tests {
     fn limit_takes_the_newest_that_are_wanted() {
         let recent = filled(1..=10, 100);
         let range = Range {
-            limit: 2,
+            last: 2,
             ..Range::default()
         };
         let even = Numbers {
@@ -355,7 +606,7 @@ mod tests {
         };
         assert_eq!(collect(&recent, range, even), ["8", "10"]);
         let range = Range {
-            limit: 50,
+            last: 50,
             ..Range::default()
         };
         assert_eq!(collect(&recent, range, everything()).len(), 10);
@@ -412,7 +663,7 @@ mod tests {
             let range = Range { follow: true, ..Range::default() };
             let total = usize::try_from(past + live).expect("small");
             let seen: Vec<String> = run(async {
-                let mut stream = stream(Arc::clone(&recent), &context(), range, everything());
+                let mut stream = stream(in_memory(&recent), &context(), range, everything());
                 let pushing = Arc::clone(&recent);
                 let writer = tokio::spawn(async move {
                     for number in past + 1..=past + live {

@@ -1,3 +1,323 @@
-//! What has happened lately, for whoever asks.
+//! What has happened, for whoever asks: the last moments in memory, and the last hours on disk.
+//!
+//! Events and alerts each make up a sequence of numbers. [`recent`] has its end, in memory, where it grows; a thread of
+//! its own ([`writer`]) reads it there like everybody else, and writes it to disk in batches. Who asks for what memory no
+//! longer has is given it from there ([`past`]).
+//!
+//! On disk history is a row of [`segment`]s, SQLite files whose form is `schema.sql`: [`insert`] writes them, [`read`]
+//! reads them, [`detail`] knows the form that an event's particulars have there.
 
+pub mod detail;
+pub mod insert;
+pub mod numbers;
+pub mod past;
+pub mod read;
 pub mod recent;
+pub mod segment;
+#[cfg(test)]
+mod tests;
+pub mod writer;
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{Notify, watch};
+
+use numbers::Numbers;
+use segment::Segment;
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all segments together.
+    pub bytes: u64,
+    /// How old the newest event of a segment may be.
+    pub age: Duration,
+}
+
+/// Into how many segments history is divided, by size and by age.
+pub const DIVISIONS: u64 = 8;
+/// The least size of history: below it segments are too small to be worth their overhead.
+pub const MIN_BYTES: u64 = 16 << 20;
+
+/// A segment, and where its numbers begin.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The file.
+    pub segment: Segment,
+    /// No event of it has a lower number.
+    pub first_event: u64,
+    /// Nor an alert.
+    pub first_alert: u64,
+}
+
+/// How far history has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Events up to this are on disk, or known to be missing there.
+    pub events: u64,
+    /// Alerts likewise.
+    pub alerts: u64,
+    /// Nothing is written at the moment: there is no use in waiting.
+    pub stuck: bool,
+}
+
+/// History on disk, as readers share it.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    limits: Limits,
+    /// Names the store in cursors.
+    name: String,
+    parts: RwLock<Vec<Part>>,
+    settled: watch::Sender<Settled>,
+    hurry: Notify,
+    /// Why nothing is written.
+    trouble: RwLock<Option<String>>,
+    figures: Figures,
+    /// Holds the lock; there is no lock file that could be left behind.
+    _lock: File,
+}
+
+/// Numbers about the store, since the agent started.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Events written.
+    pub events: AtomicU64,
+    /// Events that were not.
+    pub missed: AtomicU64,
+    /// Batches written.
+    pub batches: AtomicU64,
+    /// Nanoseconds that writing them took.
+    pub busy_ns: AtomicU64,
+    /// Bytes of all segments.
+    pub bytes: AtomicU64,
+}
+
+/// A store that was opened, and what its writer needs.
+#[derive(Debug)]
+pub struct Opened {
+    /// For readers.
+    pub store: Store,
+    /// Which numbers are taken.
+    pub numbers: Numbers,
+    /// Events of this run have higher numbers than this.
+    pub last_event: u64,
+    /// Alerts likewise.
+    pub last_alert: u64,
+}
+
+impl Store {
+    /// Opens the history of a directory, which is made if missing.
+    ///
+    /// # Errors
+    /// When the directory can't be used, or another agent uses it. A damaged segment is no error: it is set aside.
+    pub fn open(directory: &Path, limits: Limits) -> anyhow::Result<Opened> {
+        let doing = || {
+            format!(
+                "keeping history in {}: name another directory with --history-dir, or use --history-size 0",
+                directory.display()
+            )
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(doing)?;
+        let lock = File::open(directory).with_context(doing)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+                "keeping history in {}: another agent does so; use another --history-dir",
+                directory.display()
+            ),
+            Err(error) => return Err(io::Error::from(error)).with_context(doing),
+        }
+        let (numbers, last_event, last_alert) = Numbers::open(directory).with_context(doing)?;
+        let mut parts = Vec::new();
+        for segment in Segment::list(directory).with_context(doing)? {
+            match part(&segment) {
+                Ok(part) => parts.push(part),
+                Err(error) => set_aside(&segment, &error),
+            }
+        }
+        let store = Self {
+            directory: directory.to_path_buf(),
+            limits,
+            name: numbers.store().to_owned(),
+            parts: RwLock::new(parts),
+            // Nothing is, until the writer has seen what there is.
+            settled: watch::Sender::new(Settled::default()),
+            hurry: Notify::new(),
+            trouble: RwLock::default(),
+            figures: Figures::default(),
+            _lock: lock,
+        };
+        store.measure();
+        Ok(Opened {
+            store,
+            numbers,
+            last_event,
+            last_alert,
+        })
+    }
+
+    /// Names the store in cursors.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How much is kept.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Numbers about it.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// The segments, the oldest first.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        self.parts
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Why nothing is written, where that is so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How far history has come.
+    #[must_use]
+    pub fn settled(&self) -> watch::Receiver<Settled> {
+        self.settled.subscribe()
+    }
+
+    /// Waits until history has come as far as `wanted` says, for at most `patience`.
+    pub async fn wait(&self, patience: Duration, wanted: impl FnMut(&Settled) -> bool) {
+        let mut settled = self.settled.subscribe();
+        let mut wanted = wanted;
+        // Who has waited long enough takes what there is.
+        let _ = tokio::time::timeout(
+            patience,
+            settled.wait_for(|settled| settled.stuck || wanted(settled)),
+        )
+        .await;
+    }
+
+    /// Has everything up to these numbers written now, and waits for it.
+    pub async fn flush(&self, event: u64, alert: u64) {
+        /// A full batch takes tens of milliseconds.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.hurry.notify_one();
+        self.wait(PATIENCE, |settled| {
+            settled.events >= event && settled.alerts >= alert
+        })
+        .await;
+    }
+
+    /// Takes a damaged segment out of history.
+    pub fn drop_damaged(&self, segment: &Segment, error: &anyhow::Error) {
+        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        let before = parts.len();
+        parts.retain(|part| part.segment != *segment);
+        if parts.len() < before {
+            set_aside(segment, error);
+        }
+    }
+
+    fn change_parts(&self, change: impl FnOnce(&mut Vec<Part>)) {
+        change(&mut self.parts.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Bytes of all segments.
+    fn measure(&self) -> u64 {
+        let bytes = self.parts().iter().map(|part| part.segment.bytes()).sum();
+        self.figures.bytes.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+}
+
+/// Opens a segment far enough to know where it begins.
+fn part(segment: &Segment) -> anyhow::Result<Part> {
+    let connection = segment.read()?;
+    let number = |name| -> anyhow::Result<u64> {
+        segment::fact(&connection, name)?
+            .and_then(|text| text.parse().ok())
+            .with_context(|| format!("it does not say its {name}"))
+    };
+    Ok(Part {
+        segment: segment.clone(),
+        first_event: number("first_event")?,
+        first_alert: number("first_alert")?,
+    })
+}
+
+fn set_aside(segment: &Segment, error: &anyhow::Error) {
+    match segment.set_aside() {
+        Ok(aside) => tracing::error!(
+            "a part of history can't be read and is set aside as {}: {error:#}",
+            aside.display()
+        ),
+        Err(failed) => tracing::error!(
+            "a part of history, {}, can't be read ({error:#}) and can't be set aside: {failed}",
+            segment.path.display()
+        ),
+    }
+    let Some(directory) = segment.path.parent() else {
+        return;
+    };
+    // They are kept for whoever wants to look into them, but not without end.
+    let mut aside = segment::set_aside_files(directory).unwrap_or_default();
+    while aside.len() > MAX_ASIDE {
+        let oldest = aside.remove(0);
+        let _ = fs::remove_file(oldest.with_extension("damaged-wal"));
+        let _ = fs::remove_file(oldest);
+    }
+}
+
+/// Most damaged segments that are kept.
+const MAX_ASIDE: usize = 2;
+
+/// Nanoseconds since the epoch; negative before it.
+#[must_use]
+pub fn nanoseconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => {
+            i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |before| -before)
+        }
+    }
+}

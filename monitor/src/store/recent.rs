@@ -63,20 +63,26 @@ impl<T> Recent<T> {
     /// An empty sequence with these ceilings.
     #[must_use]
     pub fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self::starting_after(0, max_items, max_bytes)
+    }
+
+    /// The same, whose numbers go on after this one.
+    #[must_use]
+    pub fn starting_after(number: u64, max_items: usize, max_bytes: usize) -> Self {
         Self {
             inner: RwLock::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
-                last: 0,
+                last: number,
                 values: 0,
             }),
-            latest: watch::Sender::new(0),
+            latest: watch::Sender::new(number),
             max_items,
             max_bytes,
         }
     }
 
-    /// Appends a value of about `size` bytes; returns its number. Numbers begin at 1.
+    /// Appends a value of about `size` bytes; returns its number.
     pub fn push(&self, value: Arc<T>, size: usize) -> u64 {
         self.append(Item::Value(value), size + BASE_SIZE)
     }
@@ -127,13 +133,20 @@ impl<T> Recent<T> {
         }
     }
 
-    /// Number of the newest element; 0 when there has been none.
+    /// Number of the newest element; where there has been none, the one to go on after.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.inner
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .last
+    }
+
+    /// Number of the oldest element that is left; where there is none, of the next.
+    #[must_use]
+    pub fn oldest_number(&self) -> u64 {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.items.front().map_or(inner.last + 1, |item| item.0)
     }
 
     /// How many values there have been.
@@ -143,6 +156,20 @@ impl<T> Recent<T> {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .values
+    }
+
+    /// The newest value of which that holds, with its number.
+    #[must_use]
+    pub fn find(&self, holds: impl Fn(&T) -> bool) -> Option<(u64, Arc<T>)> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .items
+            .iter()
+            .rev()
+            .find_map(|(number, _, item)| match item {
+                Item::Value(value) if holds(value) => Some((*number, Arc::clone(value))),
+                _ => None,
+            })
     }
 
     /// The oldest value that is left.

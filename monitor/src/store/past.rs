@@ -1,0 +1,429 @@
+//! Reading what is on disk, from segment to segment: for streams that begin before memory does.
+//!
+//! Everything here blocks, and belongs on a thread that may.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use rusqlite::params;
+
+use super::{
+    Part, Settled, Store,
+    detail::{signed, unsigned},
+    nanoseconds,
+    read::{Numbered, Reader, Selection},
+    segment,
+};
+use crate::{container::model::Container, detect::alert::Alert, event::Event};
+
+/// What a sequence is made of.
+pub trait Kept: Sized + Send + Sync + 'static {
+    /// The least number that a segment may have.
+    fn first(part: &Part) -> u64;
+    /// How far it is on disk.
+    fn settled(settled: &Settled) -> u64;
+    /// Reads from a segment.
+    ///
+    /// # Errors
+    /// When that can't be read.
+    fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>>;
+    /// Where the sequence has gaps on disk.
+    const GAPS: bool;
+    /// Whether it must be on disk before anybody hears of it.
+    const DURABLE: bool;
+}
+
+impl Kept for Event {
+    fn first(part: &Part) -> u64 {
+        part.first_event
+    }
+    fn settled(settled: &Settled) -> u64 {
+        settled.events
+    }
+    fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
+        reader.events(selection)
+    }
+    const GAPS: bool = true;
+    const DURABLE: bool = false;
+}
+
+impl Kept for Alert {
+    fn first(part: &Part) -> u64 {
+        part.first_alert
+    }
+    fn settled(settled: &Settled) -> u64 {
+        settled.alerts
+    }
+    fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
+        reader.alerts(selection)
+    }
+    const GAPS: bool = false;
+    const DURABLE: bool = true;
+}
+
+/// Whether what happened in a container, or outside of any, is wanted.
+pub type ContainerFilter = dyn Fn(Option<&Container>) -> bool + Send + Sync;
+
+/// What of history is wanted, as far as the files can tell; the reader is to look again.
+#[derive(Clone, Default)]
+pub struct Narrow {
+    /// Where it happened; anywhere when `None`.
+    pub containers: Option<Arc<ContainerFilter>>,
+    /// Kinds of events; all when empty.
+    pub kinds: Vec<i32>,
+}
+
+impl fmt::Debug for Narrow {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Narrow")
+            .field("containers", &self.containers.is_some())
+            .field("kinds", &self.kinds)
+            .finish()
+    }
+}
+
+/// Part of a sequence.
+#[derive(Debug)]
+pub struct Slice<T> {
+    /// Elements with their numbers.
+    pub items: Numbered<T>,
+    /// What is missing between them.
+    pub gaps: Vec<Gap>,
+    /// Up to this number everything was looked at.
+    pub scanned: u64,
+    /// Id of the boot that it is of.
+    pub boot_id: Option<Arc<str>>,
+}
+
+/// Elements that are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first number that is.
+    pub first: u64,
+    /// How many; 0 where that is not known.
+    pub count: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is told of history that a ceiling removed.
+const NO_LONGER_KEPT: &str = "history does not reach back so far any more";
+
+/// What is told of a damaged segment.
+const SET_ASIDE: &str = "a damaged part of history was set aside";
+
+/// A reader of history.
+#[derive(Debug)]
+pub struct Past {
+    store: Arc<Store>,
+    narrow: Narrow,
+    /// The segment that was read last.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    part: Part,
+    reader: Reader,
+    /// Places that are wanted, where that is not all.
+    places: Option<Vec<i64>>,
+}
+
+impl Past {
+    /// A reader of what is wanted.
+    #[must_use]
+    pub fn new(store: Arc<Store>, narrow: Narrow) -> Self {
+        Self {
+            store,
+            narrow,
+            open: None,
+        }
+    }
+
+    /// The number to begin after, so that all that is kept follows.
+    #[must_use]
+    pub fn beginning<T: Kept>(&self) -> Option<u64> {
+        let parts = self.store.parts();
+        parts.first().map(|part| T::first(part).saturating_sub(1))
+    }
+
+    /// The number to begin after, so that all events of `since` and later follow; `None` where none on disk is so late.
+    #[must_use]
+    pub fn before(&mut self, since: SystemTime) -> Option<u64> {
+        let since = nanoseconds(since);
+        self.store.parts().iter().find_map(|part| {
+            self.ask(
+                part,
+                "SELECT min(first) FROM chunk WHERE latest >= ?1",
+                since,
+            )
+            .map(|first| first.saturating_sub(1))
+        })
+    }
+
+    /// The number up to which events on disk may be of `until` or earlier; `None` where all are later.
+    #[must_use]
+    pub fn up_to(&mut self, until: SystemTime) -> Option<u64> {
+        let until = nanoseconds(until);
+        self.store.parts().iter().rev().find_map(|part| {
+            self.ask(
+                part,
+                "SELECT max(last) FROM chunk WHERE earliest <= ?1",
+                until,
+            )
+        })
+    }
+
+    /// When the first event on disk was.
+    #[must_use]
+    pub fn oldest_event(&mut self) -> Option<SystemTime> {
+        self.store.parts().iter().find_map(|part| {
+            self.ask(
+                part,
+                "SELECT earliest FROM chunk WHERE first >= ?1 ORDER BY first LIMIT 1",
+                0,
+            )
+            .map(|time| super::read::moment(signed(time)))
+        })
+    }
+
+    /// When the first alert on disk was.
+    #[must_use]
+    pub fn oldest_alert(&mut self) -> Option<SystemTime> {
+        self.store.parts().iter().find_map(|part| {
+            self.ask(part, "SELECT min(time) FROM alert WHERE number >= ?1", 0)
+                .map(|time| super::read::moment(signed(time)))
+        })
+    }
+
+    /// A number that a segment has.
+    fn ask(&mut self, part: &Part, sql: &str, value: i64) -> Option<u64> {
+        let ask = |reader: &Reader| -> anyhow::Result<Option<i64>> {
+            Ok(reader
+                .connection()
+                .prepare_cached(sql)?
+                .query_row(params![value], |row| row.get(0))?)
+        };
+        let open = self.at(part).ok()?;
+        ask(&open.reader).ok().flatten().map(unsigned)
+    }
+
+    /// At most `count` elements with numbers above `after` and up to `until`, of one segment.
+    pub fn read<T: Kept>(&mut self, after: u64, until: u64, count: usize) -> Slice<T> {
+        let parts = self.store.parts();
+        let index = parts.partition_point(|part| T::first(part) <= after + 1);
+        let nothing = |scanned: u64, gap: Option<&str>| Slice {
+            items: Vec::new(),
+            gaps: gap
+                .map(|reason| Gap {
+                    first: after + 1,
+                    count: 0,
+                    reason: reason.to_owned(),
+                })
+                .into_iter()
+                .collect(),
+            scanned,
+            boot_id: None,
+        };
+        let Some(part) = index.checked_sub(1).and_then(|index| parts.get(index)) else {
+            let before = parts.first().map_or(until, |part| T::first(part) - 1);
+            return nothing(before.min(until).max(after), Some(NO_LONGER_KEPT));
+        };
+        let end = parts
+            .get(index)
+            .map_or(u64::MAX, |next| T::first(next) - 1)
+            .min(until);
+        // Only what is damaged is taken out between others.
+        let hole = parts
+            .get(index)
+            .is_some_and(|next| next.segment.sequence != part.segment.sequence + 1);
+        let is_last = index == parts.len();
+        match self.read_part(part, is_last, after, end, count) {
+            Ok(mut slice) => {
+                if hole && slice.scanned == end && T::GAPS {
+                    slice.gaps.push(Gap {
+                        first: end,
+                        count: 0,
+                        reason: SET_ASIDE.to_owned(),
+                    });
+                }
+                slice
+            }
+            Err(error) if segment::is_damage(&error) => {
+                self.open = None;
+                self.store.drop_damaged(&part.segment, &error);
+                nothing(end, Some(SET_ASIDE))
+            }
+            Err(error) => {
+                self.open = None;
+                let removed = !part.segment.path.exists();
+                if !removed {
+                    tracing::error!(
+                        "reading history: {}: {error:#}",
+                        part.segment.path.display()
+                    );
+                }
+                let reason = if removed {
+                    NO_LONGER_KEPT
+                } else {
+                    "a part of history can't be read"
+                };
+                nothing(end, Some(reason))
+            }
+        }
+    }
+
+    fn read_part<T: Kept>(
+        &mut self,
+        part: &Part,
+        is_last: bool,
+        after: u64,
+        end: u64,
+        count: usize,
+    ) -> anyhow::Result<Slice<T>> {
+        let narrow = self.narrow.clone();
+        let open = self.at(part)?;
+        // Further containers come while it is written.
+        if is_last {
+            open.narrow(&narrow)?;
+        }
+        let items = T::read(
+            &mut open.reader,
+            &Selection {
+                after,
+                until: end,
+                places: open.places.clone(),
+                kinds: narrow.kinds,
+                count,
+                backwards: false,
+            },
+        )?;
+        let scanned = match items.last() {
+            Some((last, _)) if items.len() >= count => *last,
+            _ => end,
+        };
+        let gaps = if T::GAPS {
+            gaps(&open.reader, after, scanned)?
+        } else {
+            Vec::new()
+        };
+        Ok(Slice {
+            items,
+            gaps,
+            scanned,
+            boot_id: Some(Arc::clone(&open.reader.boot_id)),
+        })
+    }
+
+    /// An alert by its id, or the beginning of it: the newest.
+    #[must_use]
+    pub fn alert(&mut self, id: &str) -> Option<(u64, Arc<Alert>)> {
+        self.store.parts().iter().rev().find_map(|part| {
+            let open = self.at(part).ok()?;
+            open.reader.alert_by_id(id).ok().flatten()
+        })
+    }
+
+    /// The number to begin after, so that `count` wanted elements with numbers up to `until` follow, or all there are.
+    pub fn last<T: Kept>(
+        &mut self,
+        until: u64,
+        count: usize,
+        wants: &dyn Fn(u64, &T) -> bool,
+    ) -> Option<u64> {
+        /// Elements that are read at a time.
+        const STEP: usize = 1_024;
+        let narrow = self.narrow.clone();
+        let mut left = count;
+        let parts = self.store.parts();
+        let mut end = until;
+        for part in parts.iter().rev() {
+            while end >= T::first(part) {
+                let read = |open: &mut Open| {
+                    open.narrow(&narrow)?;
+                    let selection = Selection {
+                        after: T::first(part) - 1,
+                        until: end,
+                        places: open.places.clone(),
+                        kinds: narrow.kinds.clone(),
+                        count: STEP,
+                        backwards: true,
+                    };
+                    T::read(&mut open.reader, &selection)
+                };
+                let Ok(mut items) = self.at(part).and_then(read) else {
+                    // What can't be read is told when it is its turn.
+                    break;
+                };
+                items.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+                let Some((lowest, _)) = items.last() else {
+                    break;
+                };
+                let lowest = *lowest;
+                for (number, value) in items {
+                    if wants(number, &value) {
+                        left -= 1;
+                        if left == 0 {
+                            return Some(number - 1);
+                        }
+                    }
+                }
+                end = lowest - 1;
+            }
+            end = end.min(T::first(part).saturating_sub(1));
+        }
+        None
+    }
+
+    /// Opens a segment, unless it is the one that is open.
+    fn at(&mut self, part: &Part) -> anyhow::Result<&mut Open> {
+        let is_open = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.part.segment == part.segment);
+        if !is_open {
+            let mut open = Open {
+                reader: Reader::open(&part.segment)?,
+                part: part.clone(),
+                places: None,
+            };
+            open.narrow(&self.narrow)?;
+            self.open = Some(open);
+        }
+        self.open
+            .as_mut()
+            .ok_or_else(|| anyhow::anyhow!("no segment is open"))
+    }
+}
+
+impl Open {
+    /// Finds the places that are wanted.
+    fn narrow(&mut self, narrow: &Narrow) -> anyhow::Result<()> {
+        self.places = match &narrow.containers {
+            Some(wanted) => Some(self.reader.places(&**wanted)?),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+/// Gaps that end above `after` and begin up to `until`.
+fn gaps(reader: &Reader, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
+    let gaps = reader
+        .connection()
+        .prepare_cached(
+            "SELECT first, count, reason FROM gap WHERE last > ?1 AND first <= ?2 ORDER BY first",
+        )?
+        .query_map(
+            params![signed(after), signed(until.min(i64::MAX as u64))],
+            |row| {
+                Ok(Gap {
+                    first: unsigned(row.get(0)?),
+                    count: unsigned(row.get(1)?),
+                    reason: row.get(2)?,
+                })
+            },
+        )?
+        .collect::<Result<_, _>>()?;
+    Ok(gaps)
+}

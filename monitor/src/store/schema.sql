@@ -1,0 +1,284 @@
+-- One segment of Watchkeeper's history: an ordinary SQLite database that holds everything its events refer to.
+--
+-- PRAGMA user_version is the version of this schema, application_id is 0x574B5048 ("WKPH").
+--
+-- Names in the plural are views for reading: times as text in UTC, names instead of numbers, one row for what one would
+-- ask about. Names in the singular are the tables below them: each thing is stored once, and referred to by its id.
+--
+-- Times are nanoseconds since 1970-01-01 UTC, by the node's clock of the moment. `boot_ns` is nanoseconds since boot.
+-- Event numbers grow with each event and are never used twice; they may leave numbers out.
+
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,  -- 'store', 'node', 'boot_id', 'created', 'closed', 'closed_boot_ns'
+    value
+) WITHOUT ROWID;
+
+-- What a process runs: the same for all executions that differ in nothing but process, time and descriptors.
+CREATE TABLE program (
+    id INTEGER PRIMARY KEY,
+    exe TEXT NOT NULL,              -- as the kernel resolved it
+    argv TEXT NOT NULL,             -- JSON array; secrets are replaced by <redacted>
+    cwd TEXT NOT NULL,
+    filename TEXT NOT NULL,         -- as given to execve(2): claimed
+    tty TEXT NOT NULL,              -- empty for none
+    flags INTEGER NOT NULL,         -- 1 argv truncated, 2 exe truncated, 4 cwd truncated, 8 script, ...
+    redacted INTEGER NOT NULL,      -- secrets cut out of argv
+    seccomp INTEGER NOT NULL,       -- 0 off, 1 strict, 2 filter
+    uid INTEGER NOT NULL, gid INTEGER NOT NULL, euid INTEGER NOT NULL, egid INTEGER NOT NULL,
+    login_uid INTEGER, audit_session INTEGER,   -- NULL where none logged in
+    cap_effective INTEGER NOT NULL, cap_permitted INTEGER NOT NULL,  -- bit n is capability n of linux/capability.h
+    cap_inheritable INTEGER NOT NULL, cap_bounding INTEGER NOT NULL, cap_ambient INTEGER NOT NULL,
+    mnt_ns INTEGER NOT NULL, pid_ns INTEGER NOT NULL, net_ns INTEGER NOT NULL, uts_ns INTEGER NOT NULL,
+    ipc_ns INTEGER NOT NULL, cgroup_ns INTEGER NOT NULL, user_ns INTEGER NOT NULL,
+    pid_ns_for_children INTEGER NOT NULL,
+    host_ns INTEGER NOT NULL,       -- bits: which of mnt, pid and net are the host's
+    inode INTEGER NOT NULL, device INTEGER NOT NULL,   -- device: major << 20 | minor
+    links INTEGER NOT NULL, mode INTEGER NOT NULL, file_uid INTEGER NOT NULL, size INTEGER NOT NULL,
+    changed_s INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+    file_flags INTEGER NOT NULL,    -- 1 overlay, 2 upper layer, 4 layer unknown, 8 memfd, 16 tmpfs
+    filesystem INTEGER NOT NULL     -- magic number, linux/magic.h
+);
+
+CREATE TABLE process (
+    id INTEGER PRIMARY KEY,
+    pid INTEGER NOT NULL,           -- in the host's pid namespace
+    start_ticks INTEGER NOT NULL,   -- clock ticks since boot: with the pid it names the process for a boot
+    started INTEGER NOT NULL,
+    ended INTEGER,                  -- NULL while it runs, or where its end was not seen
+    status INTEGER                  -- wait status, wait(2)
+);
+CREATE INDEX process_pid ON process (pid);
+
+-- A process with a program. A process that was forked and has not run a program has the one of its parent.
+CREATE TABLE execution (
+    id INTEGER PRIMARY KEY,
+    process INTEGER NOT NULL REFERENCES process (id),
+    program INTEGER NOT NULL REFERENCES program (id),
+    boot_ns INTEGER NOT NULL,       -- when the program was run; 0 where that is not known
+    executed INTEGER,
+    source INTEGER NOT NULL,        -- 1 kernel, 2 procfs, 3 fork
+    parent_pid INTEGER, parent_start_ticks INTEGER,
+    pid_ns INTEGER, pid_inside INTEGER,         -- the process in its own pid namespace
+    exec_pid_inside INTEGER NOT NULL,           -- the same of the process that ran the program
+    stdio TEXT NOT NULL             -- descriptors 0, 1 and 2 as KIND:INODE:DEVICE; kinds as in the API
+);
+CREATE INDEX execution_process ON execution (process);
+
+-- An execution with its ancestors at some moment: a list, linked from the process up.
+CREATE TABLE lineage (
+    id INTEGER PRIMARY KEY,
+    execution INTEGER NOT NULL REFERENCES execution (id),
+    parent INTEGER REFERENCES lineage (id),
+    container INTEGER REFERENCES container (id),
+    origin INTEGER,                 -- 1 entrypoint, 2 descendant, 3 injected, 4 namespace entry, 5 unknown
+    entered_by INTEGER REFERENCES execution (id)
+);
+CREATE INDEX lineage_execution ON lineage (execution);
+
+CREATE TABLE pod (
+    id INTEGER PRIMARY KEY,
+    uid TEXT NOT NULL, name TEXT NOT NULL, namespace TEXT NOT NULL,
+    labels TEXT NOT NULL            -- JSON object
+);
+
+CREATE TABLE container (
+    id INTEGER PRIMARY KEY,
+    container_id TEXT NOT NULL,     -- the runtime's
+    runtime INTEGER NOT NULL,       -- 0 unknown, 1 containerd, 2 cri-o, 3 docker, 4 podman, 5 buildah
+    cgroup_path TEXT NOT NULL, cgroup_id INTEGER NOT NULL,
+    init_pid INTEGER NOT NULL,
+    first_seen INTEGER NOT NULL, ended INTEGER,
+    metadata INTEGER NOT NULL,      -- 1 complete, 2 pending, 3 unavailable
+    reason TEXT NOT NULL,
+    name TEXT NOT NULL, image TEXT NOT NULL, image_digest TEXT NOT NULL,
+    labels TEXT NOT NULL,           -- JSON object
+    sandbox INTEGER NOT NULL,
+    pod INTEGER REFERENCES pod (id),
+    UNIQUE (container_id, cgroup_id)
+);
+
+CREATE TABLE place (
+    id INTEGER PRIMARY KEY,
+    location INTEGER NOT NULL,      -- 1 host, 2 container, 3 unknown
+    container INTEGER REFERENCES container (id),
+    cgroup_path TEXT NOT NULL
+);
+
+-- What happened, without the numbers that differ each time: repeated activity is one row.
+CREATE TABLE detail (
+    id INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL REFERENCES kind (id),
+    detail TEXT NOT NULL,           -- the field `detail` of an event of the API, in the JSON mapping of protobuf
+    count INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL
+);
+
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    kind INTEGER NOT NULL REFERENCES kind (id),
+    lineage INTEGER REFERENCES lineage (id),
+    place INTEGER NOT NULL REFERENCES place (id),
+    detail INTEGER REFERENCES detail (id),
+    -- JSON array. connect, accept, close: the ephemeral port, bytes sent and received, duration in nanoseconds. fork: pid,
+    -- start in ticks, start after the event in nanoseconds. exit: wait status. dns: id. cpu-usage: used and interval in
+    -- nanoseconds. loss: count.
+    numbers TEXT
+);
+CREATE INDEX event_place ON event (place);
+
+-- The process that something was done to.
+CREATE TABLE target (
+    number INTEGER PRIMARY KEY REFERENCES event (number),
+    pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL,
+    execution INTEGER REFERENCES execution (id),
+    place INTEGER REFERENCES place (id)
+);
+
+-- Which times a run of event numbers is of: clocks are set back, so that times need not grow with numbers.
+CREATE TABLE chunk (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL,
+    earliest INTEGER NOT NULL, latest INTEGER NOT NULL
+);
+
+-- Events that could not be stored.
+CREATE TABLE gap (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL,
+    count INTEGER NOT NULL, reason TEXT NOT NULL
+);
+
+CREATE TABLE alert (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    event INTEGER NOT NULL,         -- number of the event that caused it
+    time INTEGER NOT NULL,
+    last INTEGER NOT NULL, count INTEGER NOT NULL,
+    rule TEXT NOT NULL,             -- id of the rule
+    title TEXT NOT NULL,
+    severity INTEGER NOT NULL,      -- 1 informational to 5 critical
+    policy TEXT NOT NULL,           -- file of the rule
+    attack TEXT NOT NULL,           -- JSON
+    message TEXT NOT NULL,
+    facts TEXT NOT NULL,            -- JSON object
+    claimed TEXT NOT NULL,          -- JSON array
+    evidence TEXT NOT NULL,         -- JSON array of event numbers
+    lineage INTEGER NOT NULL REFERENCES lineage (id),
+    place INTEGER NOT NULL REFERENCES place (id),
+    injected_by INTEGER REFERENCES execution (id)
+);
+
+CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+
+CREATE VIEW pods AS SELECT uid, namespace, name, labels FROM pod;
+
+CREATE VIEW containers AS
+SELECT c.container_id AS id,
+       CASE c.runtime WHEN 1 THEN 'containerd' WHEN 2 THEN 'cri-o' WHEN 3 THEN 'docker' WHEN 4 THEN 'podman'
+                      WHEN 5 THEN 'buildah' ELSE 'unknown' END AS runtime,
+       p.namespace || '/' || p.name AS pod, p.namespace, c.name, c.image, c.image_digest,
+       strftime('%Y-%m-%dT%H:%M:%fZ', c.first_seen / 1e9, 'unixepoch') AS first_seen,
+       strftime('%Y-%m-%dT%H:%M:%fZ', c.ended / 1e9, 'unixepoch') AS ended,
+       c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path
+FROM container c LEFT JOIN pod p ON p.id = c.pod;
+
+CREATE VIEW processes AS
+SELECT r.pid, r.start_ticks,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.started / 1e9, 'unixepoch') AS started,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.ended / 1e9, 'unixepoch') AS ended,
+       CASE WHEN r.status & 127 = 0 THEN r.status >> 8 & 255 END AS exit_code,
+       nullif(r.status & 127, 0) AS exit_signal,
+       x.parent_pid, x.pid_inside, g.exe, g.argv, g.euid AS uid
+FROM process r
+JOIN execution x ON x.id = (SELECT max(id) FROM execution WHERE process = r.id)
+JOIN program g ON g.id = x.program;
+
+CREATE VIEW executions AS
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', x.executed / 1e9, 'unixepoch') AS time, x.executed AS time_ns,
+       r.pid, x.parent_pid, g.exe, g.argv, g.cwd, g.euid AS uid, g.tty,
+       p.namespace || '/' || p.name AS pod, c.name AS container, c.image,
+       CASE (SELECT origin FROM lineage WHERE execution = x.id LIMIT 1)
+            WHEN 1 THEN 'entrypoint' WHEN 2 THEN 'descendant' WHEN 3 THEN 'injected' WHEN 4 THEN 'namespace-entry'
+            WHEN 5 THEN 'unknown' END AS origin,
+       g.cap_effective, g.inode, g.file_flags & 2 <> 0 AS upper_layer, g.file_flags & 8 <> 0 AS memfd,
+       (SELECT value FROM meta WHERE name = 'boot') || '-' || r.pid || '-' || r.start_ticks || '-' || x.boot_ns AS exec_id
+FROM execution x
+JOIN process r ON r.id = x.process
+JOIN program g ON g.id = x.program
+LEFT JOIN container c ON c.id = (SELECT container FROM lineage WHERE execution = x.id LIMIT 1)
+LEFT JOIN pod p ON p.id = c.pod
+WHERE x.source <> 3;
+
+CREATE VIEW events AS
+SELECT e.number, strftime('%Y-%m-%dT%H:%M:%fZ', e.time / 1e9, 'unixepoch') AS time, e.time AS time_ns,
+       k.name AS kind, r.pid, g.exe, g.argv, g.euid AS uid,
+       CASE l.location WHEN 1 THEN 'host' WHEN 2 THEN 'container' ELSE 'unknown' END AS location,
+       p.namespace || '/' || p.name AS pod, p.namespace, c.name AS container, c.container_id, c.image,
+       d.detail, e.numbers
+FROM event e
+JOIN kind k ON k.id = e.kind
+JOIN place l ON l.id = e.place
+LEFT JOIN detail d ON d.id = e.detail
+LEFT JOIN lineage n ON n.id = e.lineage
+LEFT JOIN execution x ON x.id = n.execution
+LEFT JOIN process r ON r.id = x.process
+LEFT JOIN program g ON g.id = x.program
+LEFT JOIN container c ON c.id = l.container
+LEFT JOIN pod p ON p.id = c.pod;
+
+CREATE VIEW connections AS
+SELECT number, time, time_ns, kind, pid, exe, pod, container,
+       lower(substr(detail ->> '$.connection.protocol', 10)) AS protocol,
+       detail ->> '$.connection.local.address' AS local_address,
+       coalesce(detail ->> '$.connection.local.port', numbers ->> '$[0]') AS local_port,
+       detail ->> '$.connection.remote.address' AS remote_address,
+       coalesce(detail ->> '$.connection.remote.port', numbers ->> '$[0]') AS remote_port,
+       detail ->> '$.connection.remoteName' AS remote_name,
+       lower(substr(detail ->> '$.connection.outcome', 9)) AS outcome,
+       detail ->> '$.connection.error' AS error,
+       numbers ->> '$[1]' AS bytes_sent, numbers ->> '$[2]' AS bytes_received, numbers ->> '$[3]' AS duration_ns,
+       detail ->> '$.connection.path' AS path
+FROM events WHERE kind IN ('connect', 'accept', 'close');
+
+CREATE VIEW dns AS
+SELECT number, time, time_ns, pid, exe, pod, container,
+       coalesce(detail ->> '$.dns.answer', 0) AS answer, detail ->> '$.dns.name' AS name, detail ->> '$.dns.type' AS type,
+       detail ->> '$.dns.responseCode' AS response_code, detail -> '$.dns.answers' AS answers,
+       detail ->> '$.dns.server.address' AS server
+FROM events WHERE kind = 'dns';
+
+CREATE VIEW files AS
+SELECT number, time, time_ns, kind, pid, exe, uid, pod, container,
+       coalesce(detail ->> '$.fileOpen.path', detail ->> '$.fileChange.path') AS path,
+       detail ->> '$.fileChange.newPath' AS new_path,
+       coalesce(detail ->> '$.fileOpen.call', detail ->> '$.fileChange.call.name') AS call,
+       coalesce(detail ->> '$.fileChange.call.result', 0) AS result,
+       detail -> '$.fileOpen.access' AS access,
+       coalesce(detail -> '$.fileOpen.reasons', detail -> '$.fileChange.reasons') AS reasons
+FROM events WHERE kind IN ('file-open', 'file-change');
+
+CREATE VIEW losses AS
+SELECT number, time, time_ns, numbers ->> '$[0]' AS count, detail ->> '$.loss.class' AS class,
+       detail ->> '$.loss.reason' AS reason, pod, container, detail ->> '$.loss.cgroupId' AS cgroup_id
+FROM events WHERE kind = 'loss'
+UNION ALL
+SELECT first, NULL, NULL, count, 'history', reason, NULL, NULL, NULL FROM gap;
+
+CREATE VIEW activity AS
+SELECT k.name AS kind, d.count, strftime('%Y-%m-%dT%H:%M:%fZ', d.first / 1e9, 'unixepoch') AS first,
+       strftime('%Y-%m-%dT%H:%M:%fZ', d.last / 1e9, 'unixepoch') AS last, d.detail
+FROM detail d JOIN kind k ON k.id = d.kind;
+
+CREATE VIEW alerts AS
+SELECT a.number, strftime('%Y-%m-%dT%H:%M:%fZ', a.time / 1e9, 'unixepoch') AS time, a.time AS time_ns,
+       strftime('%Y-%m-%dT%H:%M:%fZ', a.last / 1e9, 'unixepoch') AS last, a.count, a.rule,
+       CASE a.severity WHEN 1 THEN 'informational' WHEN 2 THEN 'low' WHEN 3 THEN 'medium' WHEN 4 THEN 'high'
+                       WHEN 5 THEN 'critical' END AS severity,
+       a.title, a.message, r.pid, g.exe, g.argv, p.namespace || '/' || p.name AS pod, c.name AS container, c.image,
+       a.facts, a.id, a.event, a.evidence
+FROM alert a
+JOIN place l ON l.id = a.place
+JOIN lineage n ON n.id = a.lineage
+JOIN execution x ON x.id = n.execution
+JOIN process r ON r.id = x.process
+JOIN program g ON g.id = x.program
+LEFT JOIN container c ON c.id = l.container
+LEFT JOIN pod p ON p.id = c.pod;

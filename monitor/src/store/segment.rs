@@ -1,0 +1,333 @@
+//! Segments: the files that history is kept in, and how each is opened.
+//!
+//! A segment holds everything its events refer to, so that the oldest can be removed whole, and any can be copied and
+//! opened by itself.
+
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use crate::proto::{kind_name, v1::EventKind};
+
+/// The schema; see `schema.sql`.
+pub const SCHEMA: &str = include_str!("schema.sql");
+/// Version of the schema. A segment of another version is set aside.
+pub const VERSION: i64 = 1;
+/// "WKPH", which marks the files.
+const APPLICATION: i64 = 0x574B_5048;
+/// How long a statement waits for another connection's lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One file of history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Segments are numbered in the order in which they were begun.
+    pub sequence: u64,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Segment {
+    /// The segment of a directory with this number.
+    #[must_use]
+    pub fn new(directory: &Path, sequence: u64) -> Self {
+        Self {
+            sequence,
+            path: directory.join(format!("segment-{sequence:010}.sqlite")),
+        }
+    }
+
+    /// The segments of a directory, the oldest first.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn list(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            let sequence = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".sqlite"))
+                .and_then(|digits| digits.parse().ok());
+            if let Some(sequence) = sequence {
+                found.push(Self::new(directory, sequence));
+            }
+        }
+        found.sort_unstable_by_key(|segment| segment.sequence);
+        Ok(found)
+    }
+
+    /// Makes the file, with the schema and nothing in it.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create(&self, facts: &[(&str, &str)]) -> anyhow::Result<Connection> {
+        // SQLite would make it readable for everybody.
+        fs::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path)
+            .with_context(|| format!("making {}", self.path.display()))?;
+        let mut connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // A commit survives the end of the agent; one of the last seconds may not survive the end of the node.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        let transaction = connection.transaction()?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.execute_batch(SCHEMA)?;
+        for (name, value) in facts {
+            transaction.execute("INSERT INTO meta VALUES (?1, ?2)", (name, value))?;
+        }
+        for number in 1.. {
+            let Ok(kind) = EventKind::try_from(number) else {
+                break;
+            };
+            transaction.execute(
+                "INSERT INTO kind VALUES (?1, ?2)",
+                (number, kind_name(kind)),
+            )?;
+        }
+        transaction.commit()?;
+        Ok(connection)
+    }
+
+    /// Opens the file to go on writing.
+    ///
+    /// # Errors
+    /// When it is of another version, or can't be opened.
+    pub fn append(&self) -> anyhow::Result<Connection> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        check(&connection)?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        Ok(connection)
+    }
+
+    /// The same, and reads all of it to see that it is whole.
+    ///
+    /// # Errors
+    /// When it is damaged, of another version, or can't be opened.
+    pub fn append_checked(&self) -> anyhow::Result<Connection> {
+        let connection = self.append()?;
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+        if verdict != "ok" {
+            bail!("the file is damaged: {verdict}");
+        }
+        Ok(connection)
+    }
+
+    /// Opens the file to read.
+    ///
+    /// # Errors
+    /// When it is damaged, of another version, or can't be opened.
+    pub fn read(&self) -> anyhow::Result<Connection> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        check(&connection)?;
+        Ok(connection)
+    }
+
+    fn connect(&self, access: OpenFlags) -> anyhow::Result<Connection> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)
+            .with_context(|| format!("opening {}", self.path.display()))?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    /// The files that make it up.
+    fn files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|suffix| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            name.into()
+        })
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files()
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    }
+
+    /// Removes it. Whoever reads it goes on reading.
+    ///
+    /// # Errors
+    /// When it is there and can't be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        for path in self.files() {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames it, so that it is no longer part of history but can be looked into. Returns its new name.
+    ///
+    /// # Errors
+    /// When it can't be renamed.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let aside = self.path.with_extension("damaged");
+        fs::rename(&self.path, &aside)?;
+        let [_, wal, shm] = self.files();
+        // What had not been taken over into the file; it may hold what is missing there.
+        let _ = fs::rename(wal, self.path.with_extension("damaged-wal"));
+        let _ = fs::remove_file(shm);
+        Ok(aside)
+    }
+}
+
+/// Files that were set aside, the oldest first.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn set_aside_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(directory)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "damaged")
+        })
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Sees that it is one of ours.
+fn check(connection: &Connection) -> anyhow::Result<()> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("application_id")? != APPLICATION {
+        bail!("it is no history of Watchkeeper");
+    }
+    let version = pragma("user_version")?;
+    if version != VERSION {
+        bail!("its schema has version {version}, and not {VERSION}");
+    }
+    Ok(())
+}
+
+/// A fact about a segment.
+///
+/// # Errors
+/// When it can't be read.
+pub fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Whether an error means that a file's content is at fault, and not the disk or the moment.
+#[must_use]
+pub fn is_damage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<rusqlite::Error>()
+            .and_then(rusqlite::Error::sqlite_error_code)
+            .is_some_and(|code| {
+                matches!(
+                    code,
+                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
+                )
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_found_in_order_and_nothing_else_is() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        for sequence in [12, 3] {
+            Segment::new(directory.path(), sequence)
+                .create(&[("store", "x")])
+                .expect("made");
+        }
+        for other in [
+            "segment-.sqlite",
+            "segment-x.sqlite",
+            "numbers",
+            "segment-0000000001.damaged",
+        ] {
+            fs::write(directory.path().join(other), "").expect("written");
+        }
+        let found = Segment::list(directory.path()).expect("read");
+        let sequences: Vec<_> = found.iter().map(|segment| segment.sequence).collect();
+        assert_eq!(sequences, [3, 12]);
+        assert_eq!(set_aside_files(directory.path()).expect("read").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_segment_is_refused_and_can_be_set_aside() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let segment = Segment::new(directory.path(), 1);
+        drop(segment.create(&[]).expect("made"));
+        assert!(segment.append_checked().is_ok());
+        let whole = fs::read(&segment.path).expect("read");
+
+        let mut damaged = whole.clone();
+        damaged
+            .iter_mut()
+            .skip(4_096)
+            .for_each(|byte| *byte ^= 0x5a);
+        fs::write(&segment.path, damaged).expect("written");
+        let error = segment.append_checked().expect_err("damaged");
+        assert!(
+            is_damage(&error) || error.to_string().contains("damaged"),
+            "{error:#}"
+        );
+
+        fs::write(
+            &segment.path,
+            b"not a database, but something that is long enough to be one",
+        )
+        .expect("written");
+        assert!(is_damage(&segment.read().expect_err("no database")));
+
+        let mut newer = whole;
+        newer[60..64].copy_from_slice(&7u32.to_be_bytes());
+        fs::write(&segment.path, newer).expect("written");
+        let error = segment.read().expect_err("another version");
+        assert!(error.to_string().contains("version 7"), "{error:#}");
+
+        let aside = segment.set_aside().expect("renamed");
+        assert!(aside.exists() && !segment.path.exists());
+        assert!(Segment::list(directory.path()).expect("read").is_empty());
+    }
+
+    /// The schema is documentation, too: every view can be read.
+    #[test]
+    fn every_view_can_be_read() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let connection = Segment::new(directory.path(), 1).create(&[]).expect("made");
+        let views: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")
+            .and_then(|mut statement| statement.query_map((), |row| row.get(0))?.collect())
+            .expect("listed");
+        assert!(views.len() >= 11, "{views:?}");
+        for view in views {
+            let count: i64 = connection
+                .query_row(&format!("SELECT count(*) FROM {view}"), (), |row| {
+                    row.get(0)
+                })
+                .unwrap_or_else(|error| panic!("{view}: {error}"));
+            assert_eq!(count, 0);
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! Writes history: follows the sequences in memory as any reader does, and commits them in batches.
+//!
+//! It runs on a thread of its own, and holds up nobody: what memory lets go of before it was written is missing from
+//! history, and history says so. Where writing fails (a full disk) it tries again from where it was, until it can go on.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+use lru::LruCache;
+use rusqlite::Connection;
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    DIVISIONS, Part, Settled, Store,
+    insert::Inserter,
+    nanoseconds,
+    numbers::Numbers,
+    read::moment,
+    recent::{Batch, Item, Recent},
+    segment::{self, Segment},
+};
+use crate::{detect::alert::Alert, event::Event, process::clock};
+
+/// How long events are gathered for a batch.
+const GATHER: Duration = Duration::from_millis(200);
+/// How often ceilings are looked at, and counts of alerts written.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// How long after a failure it tries again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Most elements of a batch.
+const BATCH: usize = 4_096;
+/// Alerts whose counts are watched.
+const WATCHED_ALERTS: std::num::NonZeroUsize =
+    std::num::NonZeroUsize::new(1_024).expect("not zero");
+
+/// What a writer is made of.
+pub struct Parts {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Which numbers are taken.
+    pub numbers: Numbers,
+    /// The events.
+    pub events: Arc<Recent<Event>>,
+    /// The alerts.
+    pub alerts: Arc<Recent<Alert>>,
+    /// Name of this node.
+    pub node: String,
+    /// Id of this boot.
+    pub boot_id: String,
+}
+
+/// A running writer.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Writes what is left, and ends.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that writes history panicked");
+        }
+    }
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When it can't be created.
+pub fn start(parts: Parts, runtime: Handle) -> io::Result<Running> {
+    let (stop, stopped) = watch::channel(false);
+    // Here and not on the thread: whatever comes from now on is written.
+    let writer = Writer::new(parts);
+    let thread = std::thread::Builder::new()
+        .name("history".to_owned())
+        .spawn(move || writer.run(&runtime, stopped))?;
+    Ok(Running { stop, thread })
+}
+
+/// See the module.
+struct Writer {
+    store: Arc<Store>,
+    numbers: Numbers,
+    events: Arc<Recent<Event>>,
+    alerts: Arc<Recent<Alert>>,
+    node: String,
+    boot_id: String,
+    /// Where the next batch begins.
+    events_after: u64,
+    alerts_after: u64,
+    current: Option<Current>,
+    /// After a failure: when to try again.
+    retry: Option<Instant>,
+    /// Why events were missed, where that is known.
+    reason: Option<String>,
+    /// Alerts by number, with the count that is written and the segment that has them.
+    watched: LruCache<u64, WatchedAlert>,
+    last_housekeeping: Instant,
+    /// Nothing of this run was written yet.
+    is_new: bool,
+}
+
+struct WatchedAlert {
+    alert: Arc<Alert>,
+    count: u32,
+    segment: Segment,
+}
+
+/// The segment that is being written.
+struct Current {
+    segment: Segment,
+    connection: Connection,
+    inserter: Inserter,
+    /// Nanoseconds since boot when it was begun.
+    begun_ns: u64,
+}
+
+impl Writer {
+    fn new(parts: Parts) -> Self {
+        Self {
+            events_after: parts.events.last(),
+            alerts_after: parts.alerts.last(),
+            store: parts.store,
+            numbers: parts.numbers,
+            events: parts.events,
+            alerts: parts.alerts,
+            node: parts.node,
+            boot_id: parts.boot_id,
+            current: None,
+            retry: None,
+            reason: None,
+            watched: LruCache::new(WATCHED_ALERTS),
+            last_housekeeping: Instant::now(),
+            is_new: true,
+        }
+    }
+
+    fn run(mut self, runtime: &Handle, mut stop: watch::Receiver<bool>) {
+        let mut new_events = self.events.subscribe();
+        let mut new_alerts = self.alerts.subscribe();
+        // The segment is opened at once, so that whoever looks knows whether history is kept.
+        if self.attempt(Self::open).is_some() {
+            self.store.settled.send_modify(|settled| {
+                (settled.events, settled.alerts) = (self.events_after, self.alerts_after);
+            });
+        }
+        loop {
+            let stopping = *stop.borrow();
+            if self.retry.is_none_or(|retry| retry <= Instant::now()) || stopping {
+                while self.attempt(Self::pass) == Some(true) {}
+            }
+            if self.last_housekeeping.elapsed() >= HOUSEKEEPING && self.retry.is_none() {
+                self.last_housekeeping = Instant::now();
+                self.attempt(Self::keep_house);
+            }
+            if stopping {
+                self.attempt(Self::close);
+                return;
+            }
+            let store = Arc::clone(&self.store);
+            let waits = self.retry.map_or(HOUSEKEEPING, |retry| {
+                retry.saturating_duration_since(Instant::now())
+            });
+            let stuck = self.retry.is_some();
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stop.changed() => {}
+                    () = tokio::time::sleep(waits) => {}
+                    () = store.hurry.notified(), if !stuck => {}
+                    // An alert is not streamed before it is written.
+                    _ = new_alerts.changed(), if !stuck => {}
+                    () = async {
+                        let _ = new_events.changed().await;
+                        tokio::time::sleep(GATHER).await;
+                    }, if !stuck => {}
+                }
+            });
+            // What came meanwhile is in the next batch.
+            new_events.mark_unchanged();
+            new_alerts.mark_unchanged();
+            if self.events.last() > self.events_after {
+                new_events.mark_changed();
+            }
+            if self.alerts.last() > self.alerts_after {
+                new_alerts.mark_changed();
+            }
+        }
+    }
+
+    /// Does something that may fail, which is told once, and tried again after a while.
+    fn attempt<T>(&mut self, action: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> Option<T> {
+        match action(self) {
+            Ok(value) => {
+                if self.retry.take().is_some() {
+                    tracing::info!("history is written again");
+                    self.store.set_trouble(None);
+                    self.store
+                        .settled
+                        .send_modify(|settled| settled.stuck = false);
+                }
+                Some(value)
+            }
+            Err(error) => {
+                self.fail(&error);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &anyhow::Error) {
+        let directory = self.store.directory.display();
+        let trouble = format!(
+            "history is not written to {directory}: {error:#}; what is there stays readable, and it is tried again every {} s",
+            RETRY.as_secs()
+        );
+        // What the transaction had is undone, and with it the rows that are remembered.
+        if let Some(current) = self.current.take()
+            && segment::is_damage(error)
+        {
+            self.store.drop_damaged(&current.segment, error);
+        }
+        if self.store.trouble().as_ref() != Some(&trouble) {
+            tracing::error!("{trouble}");
+        }
+        self.reason = Some(format!("{error:#}"));
+        self.store.set_trouble(Some(trouble));
+        self.store
+            .settled
+            .send_modify(|settled| settled.stuck = true);
+        self.retry = Some(Instant::now() + RETRY);
+    }
+
+    /// Opens the segment to write: the last one where it is whole and of this boot, else a new one.
+    fn open(&mut self) -> anyhow::Result<()> {
+        if self.current.is_some() {
+            return Ok(());
+        }
+        let last = self.store.parts().pop();
+        if let Some(part) = &last {
+            let opened = if self.is_new {
+                part.segment.append_checked()
+            } else {
+                part.segment.append()
+            };
+            match opened {
+                Ok(connection) => {
+                    if std::mem::take(&mut self.is_new) {
+                        self.tell_of_absence(&connection)?;
+                    }
+                    let same_boot = segment::fact(&connection, "boot_id")?.as_deref()
+                        == Some(self.boot_id.as_str());
+                    if same_boot {
+                        let begun_ns = segment::fact(&connection, "begun_boot_ns")?
+                            .and_then(|text| text.parse().ok())
+                            .unwrap_or(0);
+                        self.current = Some(Current {
+                            segment: part.segment.clone(),
+                            connection,
+                            inserter: Inserter::default(),
+                            begun_ns,
+                        });
+                        return Ok(());
+                    }
+                    finish(&connection)?;
+                }
+                // A full or missing disk is no reason to give a segment up.
+                Err(error) if is_transient(&error) => return Err(error),
+                Err(error) => self.store.drop_damaged(&part.segment, &error),
+            }
+        }
+        self.begin(last.map_or(1, |part| part.segment.sequence + 1))
+    }
+
+    /// Begins a segment.
+    fn begin(&mut self, sequence: u64) -> anyhow::Result<()> {
+        let segment = Segment::new(&self.store.directory, sequence);
+        let (first_event, first_alert) = (self.events_after + 1, self.alerts_after + 1);
+        let begun_ns = clock::since_boot();
+        let boot = self.boot_id.get(..8).unwrap_or(&self.boot_id);
+        let made = segment.create(&[
+            ("store", self.store.name()),
+            ("node", &self.node),
+            ("agent", env!("CARGO_PKG_VERSION")),
+            ("boot_id", &self.boot_id),
+            ("boot", boot),
+            ("begun_boot_ns", &begun_ns.to_string()),
+            ("first_event", &first_event.to_string()),
+            ("first_alert", &first_alert.to_string()),
+        ]);
+        let connection = match made {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Half of a segment is of no use.
+                let _ = segment.remove();
+                return Err(error);
+            }
+        };
+        self.store.change_parts(|parts| {
+            parts.push(Part {
+                segment: segment.clone(),
+                first_event,
+                first_alert,
+            });
+        });
+        self.current = Some(Current {
+            segment,
+            connection,
+            inserter: Inserter::default(),
+            begun_ns,
+        });
+        Ok(())
+    }
+
+    /// Writes down, at the end of the run before, that nothing was seen since.
+    fn tell_of_absence(&self, connection: &Connection) -> anyhow::Result<()> {
+        let last: Option<i64> =
+            connection.query_row("SELECT max(latest) FROM chunk", (), |row| row.get(0))?;
+        let stopped = segment::fact(connection, "stopped")?.and_then(|text| text.parse().ok());
+        let until = humantime(SystemTime::now());
+        let reason = match (stopped, last) {
+            (Some(stopped), _) => {
+                format!(
+                    "the agent did not run from {} to {until}",
+                    humantime(moment(stopped))
+                )
+            }
+            (None, Some(last)) => format!(
+                "the agent was killed after {}, with what it had not written, and did not run until {until}",
+                humantime(moment(last))
+            ),
+            (None, None) => format!("the agent was killed, and did not run until {until}"),
+        };
+        if stopped.is_none() {
+            tracing::warn!("{reason}");
+        }
+        let first: Option<i64> =
+            connection.query_row("SELECT max(number) FROM event", (), |row| row.get(0))?;
+        let after = first.map_or(0, i64::cast_unsigned);
+        Inserter::gap(
+            connection,
+            after + 1,
+            self.events_after.max(after + 1),
+            0,
+            &reason,
+        )?;
+        connection.execute("DELETE FROM meta WHERE name IN ('stopped', 'closed')", ())?;
+        Ok(())
+    }
+
+    /// Writes a batch. `true` where there may be more.
+    fn pass(&mut self) -> anyhow::Result<bool> {
+        let events = self.events.after(Some(self.events_after), BATCH);
+        let alerts = self.alerts.after(Some(self.alerts_after), BATCH);
+        if events.items.is_empty() && alerts.items.is_empty() {
+            return Ok(false);
+        }
+        self.open()?;
+        let began = Instant::now();
+        let last_event = last(&events, self.events_after);
+        let last_alert = last(&alerts, self.alerts_after);
+        self.numbers
+            .keep_ahead(last_event, last_alert)
+            .context("taking numbers")?;
+        let Some(current) = &mut self.current else {
+            return Ok(false);
+        };
+        let missed = events.missed;
+        let reason = self
+            .reason
+            .as_deref()
+            .unwrap_or("history was not written fast enough");
+        let transaction = current.connection.unchecked_transaction()?;
+        if missed > 0 {
+            let first = self.events_after + 1;
+            Inserter::gap(
+                &transaction,
+                first,
+                self.events_after + missed,
+                missed,
+                reason,
+            )?;
+        }
+        let mut written = 0;
+        for (number, item) in &events.items {
+            match item {
+                Item::Value(event) => {
+                    current.inserter.event(&transaction, *number, event)?;
+                    written += 1;
+                }
+                Item::Amended(container) => current.inserter.amend(&transaction, container)?,
+            }
+        }
+        for (number, item) in &alerts.items {
+            if let Item::Value(alert) = item {
+                current.inserter.alert(&transaction, *number, alert)?;
+            }
+        }
+        current.inserter.settle(&transaction)?;
+        transaction.commit()?;
+
+        for (number, item) in alerts.items {
+            if let Item::Value(alert) = item {
+                let watched = WatchedAlert {
+                    count: alert.tally().count,
+                    alert,
+                    segment: current.segment.clone(),
+                };
+                self.watched.put(number, watched);
+            }
+        }
+        (self.events_after, self.alerts_after) = (last_event, last_alert);
+        self.reason = None;
+        if missed > 0 {
+            tracing::warn!("history: {missed} events could not be written in time and are missing");
+        }
+        let figures = self.store.figures();
+        let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        figures.events.fetch_add(written, Ordering::Relaxed);
+        figures.missed.fetch_add(missed, Ordering::Relaxed);
+        figures.batches.fetch_add(1, Ordering::Relaxed);
+        figures.busy_ns.fetch_add(busy, Ordering::Relaxed);
+        self.store.settled.send_replace(Settled {
+            events: last_event,
+            alerts: last_alert,
+            stuck: false,
+        });
+        self.rotate_if_due()?;
+        Ok(events.items.len() >= BATCH)
+    }
+
+    /// Ends the segment and begins another where it has its share of bytes or of time.
+    fn rotate_if_due(&mut self) -> anyhow::Result<()> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let limits = self.store.limits;
+        let bytes: i64 = current
+            .connection
+            .prepare_cached(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+            )?
+            .query_row((), |row| row.get(0))?;
+        let age = Duration::from_nanos(clock::since_boot().saturating_sub(current.begun_ns));
+        let share = u32::try_from(DIVISIONS).unwrap_or(1);
+        let empty = self.events_after < self.first_of_current();
+        if bytes.cast_unsigned() < limits.bytes / DIVISIONS && (age < limits.age / share || empty) {
+            return Ok(());
+        }
+        finish(&current.connection)?;
+        let next = current.segment.sequence + 1;
+        self.current = None;
+        self.begin(next)?;
+        self.enforce();
+        Ok(())
+    }
+
+    fn first_of_current(&self) -> u64 {
+        self.store.parts().last().map_or(0, |part| part.first_event)
+    }
+
+    fn keep_house(&mut self) -> anyhow::Result<()> {
+        self.rotate_if_due()?;
+        self.enforce();
+        self.recount()
+    }
+
+    /// Removes the oldest segments where history is larger or older than it may be.
+    fn enforce(&self) {
+        let limits = self.store.limits;
+        // Room for the segment that is being written.
+        let most = limits.bytes - limits.bytes / DIVISIONS;
+        loop {
+            let parts = self.store.parts();
+            // The last one is being written.
+            let Some((oldest, [_, ..])) = parts.split_first() else {
+                return;
+            };
+            let closed: u64 = parts[..parts.len() - 1]
+                .iter()
+                .map(|part| part.segment.bytes())
+                .sum();
+            if closed <= most && !self.is_too_old(&oldest.segment) {
+                self.store.measure();
+                return;
+            }
+            self.store.change_parts(|parts| {
+                parts.remove(0);
+            });
+            if let Err(error) = oldest.segment.remove() {
+                tracing::error!(
+                    "history: removing {}: {error}",
+                    oldest.segment.path.display()
+                );
+            }
+        }
+    }
+
+    /// Whether all of a segment is older than history reaches. Within a boot that does not hang on the wall clock.
+    fn is_too_old(&self, segment: &Segment) -> bool {
+        let age = || -> anyhow::Result<Duration> {
+            let connection = segment.read()?;
+            let fact = |name| -> anyhow::Result<Option<i64>> {
+                Ok(segment::fact(&connection, name)?.and_then(|text| text.parse().ok()))
+            };
+            let same_boot =
+                segment::fact(&connection, "boot_id")?.as_deref() == Some(self.boot_id.as_str());
+            let (now, closed) = if same_boot {
+                (clock::since_boot().cast_signed(), fact("closed_boot_ns")?)
+            } else {
+                (nanoseconds(SystemTime::now()), fact("closed")?)
+            };
+            let age = now.saturating_sub(closed.unwrap_or(now));
+            Ok(Duration::from_nanos(u64::try_from(age).unwrap_or(0)))
+        };
+        match age() {
+            Ok(age) => age > self.store.limits.age,
+            Err(error) => {
+                self.store.drop_damaged(segment, &error);
+                false
+            }
+        }
+    }
+
+    /// Writes how often alerts were found by now.
+    fn recount(&mut self) -> anyhow::Result<()> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        for (_, watched) in &mut self.watched {
+            let count = watched.alert.tally().count;
+            if count == watched.count {
+                continue;
+            }
+            let done = if watched.segment == current.segment {
+                Inserter::recount(&current.connection, &watched.alert)
+            } else if watched.segment.path.exists() {
+                watched
+                    .segment
+                    .append()
+                    .and_then(|connection| Inserter::recount(&connection, &watched.alert))
+            } else {
+                Ok(true)
+            };
+            done?;
+            watched.count = count;
+        }
+        Ok(())
+    }
+
+    /// Ends in order.
+    fn close(&mut self) -> anyhow::Result<()> {
+        self.recount()?;
+        let Some(current) = self.current.take() else {
+            return Ok(());
+        };
+        note(
+            &current.connection,
+            "stopped",
+            nanoseconds(SystemTime::now()),
+        )?;
+        finish(&current.connection)
+    }
+}
+
+/// Number of the last of a batch.
+fn last<T>(batch: &Batch<T>, before: u64) -> u64 {
+    batch.items.last().map_or(before, |(number, _)| *number)
+}
+
+/// Whether an error is one of the disk or of the moment, and not of a file's content.
+fn is_transient(error: &anyhow::Error) -> bool {
+    use rusqlite::ErrorCode;
+    error.chain().any(|cause| {
+        let code = cause
+            .downcast_ref::<rusqlite::Error>()
+            .and_then(rusqlite::Error::sqlite_error_code);
+        matches!(
+            code,
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::OutOfMemory
+            )
+        )
+    })
+}
+
+/// Notes when a segment was ended, and brings all of it into its one file.
+fn finish(connection: &Connection) -> anyhow::Result<()> {
+    note(connection, "closed", nanoseconds(SystemTime::now()))?;
+    note(
+        connection,
+        "closed_boot_ns",
+        clock::since_boot().cast_signed(),
+    )?;
+    // Readers may keep it from being cut to nothing; it is taken over all the same.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+    Ok(())
+}
+
+fn note(connection: &Connection, name: &str, value: i64) -> anyhow::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+        (name, value.to_string()),
+    )?;
+    Ok(())
+}
+
+/// A time in UTC, to the second.
+fn humantime(time: SystemTime) -> String {
+    let mut timestamp = prost_types::Timestamp::from(time);
+    timestamp.nanos = 0;
+    timestamp.to_string()
+}
