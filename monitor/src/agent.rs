@@ -35,7 +35,7 @@ use crate::{
         registry::Registry,
         runtime_sockets::RuntimeSockets,
     },
-    detect::detector::Detector,
+    detect::{alert::Alert, detector::Detector},
     engine::{Engine, Maps, Parts},
     kernel::{
         attach::SensorState,
@@ -44,11 +44,13 @@ use crate::{
         sensors,
     },
     policy::catalogue::Catalogue,
+    process::procfs,
     redact::Redactor,
     serve::{convert::Context, metrics, server::Socket, sources::Sources, watch::Sequence},
     store::{
         Limits, Opened, Store,
         numbers::{self, Numbers},
+        past::{Narrow, Past},
         recent::Recent,
         writer,
     },
@@ -170,6 +172,19 @@ pub fn run(
             .to_string_lossy()
             .into_owned(),
     };
+    let mut past = store
+        .as_ref()
+        .map(|store| Past::new(Arc::clone(store), Narrow::default()));
+    let restored = past
+        .as_mut()
+        .map_or_else(Vec::new, |past| past.alerts(&sources.context.boot_id));
+    let restored: Vec<_> = restored
+        .into_iter()
+        .filter(|(_, alert, _)| {
+            let key = alert.process.key;
+            procfs::start_ticks(key.pid) == Some(key.start_ticks)
+        })
+        .collect();
     let writer = match (store, numbers) {
         (Some(store), Some(numbers)) => Some(
             writer::start(
@@ -180,6 +195,7 @@ pub fn run(
                     alerts,
                     node: sources.context.node.clone(),
                     boot_id: sources.context.boot_id.clone(),
+                    restored: restored.clone(),
                 },
                 runtime.handle().clone(),
             )
@@ -196,6 +212,8 @@ pub fn run(
         new_lists,
         runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
         cpu_interval: configuration.cpu_interval,
+        past: past.map(|past| (past, sources.context.boot_id.clone())),
+        alerts: restored.into_iter().map(|(_, alert, _)| alert).collect(),
     };
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
     let mut engine =
@@ -366,6 +384,10 @@ struct Watched {
     new_lists: Receiver<WatchList>,
     runtime_sockets: RuntimeSockets,
     cpu_interval: Duration,
+    /// What earlier runs saw, and the id of this boot.
+    past: Option<(Past, String)>,
+    /// Alerts of earlier runs about processes that still run.
+    alerts: Vec<Arc<Alert>>,
 }
 
 /// The engine on its thread.
@@ -393,8 +415,12 @@ impl RunningEngine {
             .try_clone()
             .context("making the descriptor that stops the engine")?;
         let rings = Rings::new(kernel.telemetry, kernel.critical, stopped);
-        let detector = Detector::start(catalogue, Arc::clone(&sources.alerts.recent))
-            .context("starting the detection thread")?;
+        let detector = Detector::start(
+            catalogue,
+            Arc::clone(&sources.alerts.recent),
+            watched.alerts,
+        )
+        .context("starting the detection thread")?;
         let engine = Engine::new(Parts {
             maps: Maps {
                 cgroups: kernel.cgroups,
@@ -416,6 +442,7 @@ impl RunningEngine {
             credentials_explained: kernel.credentials_explained,
             runtime_sockets: watched.runtime_sockets,
             cpu_interval: watched.cpu_interval,
+            past: watched.past,
         })
         .context("taking in the processes and cgroups that are there already")?;
         let (end, ended) = oneshot::channel();

@@ -166,7 +166,7 @@ impl From<Filter> for v1::Filter {
     }
 }
 
-fn kind() -> impl TypedValueParser<Value = EventKind> {
+pub(super) fn kind() -> impl TypedValueParser<Value = EventKind> {
     PossibleValuesParser::new(detail::kinds().map(|kind| PossibleValue::new(kind_name(kind)))).map(
         |name| {
             detail::kinds()

@@ -21,13 +21,19 @@ pub(super) fn print(name: &str, message: &impl Message) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(name: &str, message: &impl Message) -> anyhow::Result<String> {
+/// A message of the package `watchkeeper.v1` as one line.
+pub(super) fn line(name: &str, message: &impl Message) -> anyhow::Result<String> {
     Ok(escaped(&proto::json(name, message)?))
+}
+
+/// The same as a value.
+pub(super) fn value(name: &str, message: &impl Message) -> anyhow::Result<serde_json::Value> {
+    Ok(serde_json::from_str(&proto::json(name, message)?)?)
 }
 
 /// JSON only has to escape the first 32 characters; a terminal acts on others as well. They occur in strings alone, so
 /// they can be written as escapes without changing what is said.
-fn escaped(line: &str) -> String {
+pub(super) fn escaped(line: &str) -> String {
     if !line.chars().any(is_unsafe) {
         return line.to_owned();
     }

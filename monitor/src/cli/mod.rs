@@ -7,10 +7,15 @@ mod containers;
 mod detail;
 mod doctor;
 mod events;
+mod export;
 mod json;
 mod show;
+mod sql;
 mod status;
 mod terminal;
+mod timeline;
+mod tree;
+mod tree_page;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -31,7 +36,10 @@ const FAILURE: u8 = 1;
         watchkeeper doctor                         does it work on this kernel?\n  \
         watchkeeper agent                          watch this node (as root)\n  \
         watchkeeper alerts --follow                alerts as they happen\n  \
-        watchkeeper events --kind exec --pod shop/web-1 -o json"
+        watchkeeper events --kind exec --pod shop/web-1 -o json\n  \
+        watchkeeper tree shop/web-1                what ran in a pod, and what it did\n  \
+        watchkeeper timeline --pod shop/web-1 --since 1h\n  \
+        watchkeeper sql 'SELECT * FROM connections LIMIT 10'"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -43,6 +51,10 @@ enum Command {
     Agent(agent::Arguments),
     Alerts(alerts::Arguments),
     Events(events::Arguments),
+    Tree(tree::Arguments),
+    Timeline(timeline::Arguments),
+    Sql(sql::Arguments),
+    Export(export::Arguments),
     Containers(containers::Arguments),
     Status(status::Arguments),
     Doctor(doctor::Arguments),
@@ -67,6 +79,10 @@ pub fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments),
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Events(arguments) => events::run(arguments),
+        Command::Tree(arguments) => tree::run(&arguments),
+        Command::Timeline(arguments) => timeline::run(arguments),
+        Command::Sql(arguments) => sql::run(&arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Containers(arguments) => containers::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Doctor(arguments) => match doctor::run(&arguments) {

@@ -84,7 +84,7 @@ pub(super) fn pod(pod: Option<&v1::Pod>) -> String {
 }
 
 /// Where something happened, in a word.
-fn place(location: v1::Location, container: Option<&v1::Container>) -> String {
+pub(super) fn place(location: v1::Location, container: Option<&v1::Container>) -> String {
     match (location, container) {
         (v1::Location::Container, Some(container)) => {
             let pod = pod(container.pod.as_ref());
@@ -137,16 +137,21 @@ pub(super) fn event(event: &v1::Event) -> String {
     )
 }
 
-/// One alert, in a few lines.
-pub(super) fn alert(alert: &v1::Alert) -> String {
-    let (severity, style) = match alert.severity() {
+/// A severity, and how it looks.
+pub(super) fn severity(severity: v1::Severity) -> (&'static str, Style) {
+    match severity {
         v1::Severity::Unspecified => ("UNKNOWN", Style::Warning),
         v1::Severity::Informational => ("INFO", Style::Dim),
         v1::Severity::Low => ("LOW", Style::Dim),
         v1::Severity::Medium => ("MEDIUM", Style::Warning),
         v1::Severity::High => ("HIGH", Style::Bad),
         v1::Severity::Critical => ("CRITICAL", Style::Bad),
-    };
+    }
+}
+
+/// One alert, in a few lines.
+pub(super) fn alert(alert: &v1::Alert) -> String {
+    let (severity, style) = severity(alert.severity());
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(

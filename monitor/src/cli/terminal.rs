@@ -76,6 +76,8 @@ pub fn command_line(arguments: &[String], limit: usize) -> String {
 /// A colour, where the output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
+    /// As the rest.
+    Plain,
     /// Of no weight.
     Dim,
     /// A heading.
@@ -95,6 +97,7 @@ pub fn styled(text: &str, style: Style) -> String {
         return text.to_owned();
     }
     let code = match style {
+        Style::Plain => return text.to_owned(),
         Style::Dim => "2",
         Style::Bold => "1",
         Style::Good => "32",

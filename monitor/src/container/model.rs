@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -122,9 +125,11 @@ impl Container {
         }
     }
 
-    /// A container of the past. It has no number in the kernel's map.
+    /// A container of the past. It is in no map of the kernel, and has a number that none there has.
     #[must_use]
     pub fn restore(known: Known) -> Self {
+        // Those of the kernel's map are counted up.
+        static NEXT: AtomicU32 = AtomicU32::new(u32::MAX);
         Self {
             id: known.id,
             shape_runtime: known
@@ -135,7 +140,7 @@ impl Container {
             shape_pod_uid: None,
             cgroup_path: known.cgroup_path,
             cgroup_id: known.cgroup_id,
-            slot: 0,
+            slot: NEXT.fetch_sub(1, Ordering::Relaxed),
             first_seen: known.first_seen,
             details: RwLock::new(Arc::new(known.details)),
         }

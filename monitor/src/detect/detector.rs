@@ -54,11 +54,16 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Starts the thread. It ends when the detector is dropped.
+    /// Starts the thread. It ends when the detector is dropped. `earlier` are alerts of an earlier run about processes that
+    /// still run.
     ///
     /// # Errors
     /// When the thread can't be created.
-    pub fn start(catalogue: Catalogue, alerts: Arc<Recent<Alert>>) -> std::io::Result<Self> {
+    pub fn start(
+        catalogue: Catalogue,
+        alerts: Arc<Recent<Alert>>,
+        earlier: Vec<Arc<Alert>>,
+    ) -> std::io::Result<Self> {
         let (queue, observations) = sync_channel(QUEUE);
         let inspector = Arc::new(Inspector::default());
         let stop = Arc::new(AtomicBool::new(false));
@@ -68,6 +73,9 @@ impl Detector {
             inspector: Arc::clone(&inspector),
             shells: LruCache::new(REMEMBERED),
         };
+        for alert in earlier {
+            rules.shells.put(alert.process.key, alert);
+        }
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("detect".to_owned())

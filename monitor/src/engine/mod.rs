@@ -59,7 +59,7 @@ use crate::{
         table::Table,
     },
     redact::Redactor,
-    store::recent::Recent,
+    store::{past::Past, recent::Recent},
     watch::WatchList,
 };
 
@@ -142,6 +142,8 @@ pub struct Parts {
     pub runtime_sockets: RuntimeSockets,
     /// How often the containers' use of CPUs is reported.
     pub cpu_interval: Duration,
+    /// What earlier runs saw, and the id of this boot.
+    pub past: Option<(Past, String)>,
 }
 
 impl Engine {
@@ -175,7 +177,7 @@ impl Engine {
         for announced in engine.registry.scan(&mount, clock::since_boot())? {
             engine.announce(announced);
         }
-        engine.seed()?;
+        engine.seed(parts.past)?;
         engine.watch_names()?;
         Ok(engine)
     }

@@ -11,26 +11,49 @@ use crate::{
         membership::{Membership, Origin},
         model::Container,
     },
-    process::{execution::Process, procfs},
+    process::{clock, execution::Process, procfs},
+    store::{past::Past, read::Line},
 };
 
 impl Engine {
-    /// Takes in the processes that are there already, the earliest first.
-    pub(super) fn seed(&mut self) -> io::Result<()> {
+    /// Takes in the processes that are there already, the earliest first. Of those that an earlier run of the agent saw, it
+    /// takes what that run knew: how they began, and whom they descend from, which procfs no longer tells.
+    pub(super) fn seed(&mut self, past: Option<(Past, String)>) -> io::Result<()> {
         let mut found = procfs::scan(self.host, &self.redactor)?;
         found.sort_by_key(|found| (found.process.key.start_ticks, found.process.key.pid));
         let containers: HashMap<Arc<str>, Option<Arc<Container>>> = self.registry.paths().collect();
+        let by_id: HashMap<String, Arc<Container>> = containers
+            .values()
+            .flatten()
+            .map(|container| (container.id.clone(), Arc::clone(container)))
+            .collect();
+        let mut past = past;
         for procfs::Found { process, cgroups } in found {
             let container = self
                 .hierarchy
                 .path_in(&cgroups)
                 .and_then(|path| containers.get(path)?.as_ref());
-            let membership = self.seeded_membership(&process, container);
+            let line = past
+                .as_mut()
+                .and_then(|(past, boot_id)| past.line(boot_id, process.key))
+                .filter(|line| runs_the_same(&process, &line.process));
+            let (process, membership) = match line {
+                Some(line) => {
+                    self.recall_ancestors(&line, &by_id);
+                    let membership = recalled(line.membership.as_ref(), &by_id).or_else(|| {
+                        container.and_then(|_| self.seeded_membership(&process, container))
+                    });
+                    (Arc::clone(&line.process), membership)
+                }
+                None => {
+                    let membership = self.seeded_membership(&process, container);
+                    (Arc::new(process), membership)
+                }
+            };
             let init_of = membership
                 .as_ref()
                 .filter(|membership| membership.origin == Origin::Entrypoint)
                 .map(|membership| Arc::clone(&membership.container));
-            let process = Arc::new(process);
             self.processes.put(Arc::clone(&process), membership);
             if let Some(container) = init_of {
                 self.registry
@@ -39,6 +62,24 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Puts ancestors into the table that have ended since.
+    fn recall_ancestors(&mut self, line: &Line, containers: &HashMap<String, Arc<Container>>) {
+        let now = clock::since_boot();
+        for ancestor in line.ancestors.iter().rev() {
+            let key = ancestor.process.key;
+            // Those that run are found in procfs, and before their children.
+            if self.processes.get(key).is_some()
+                || procfs::start_ticks(key.pid) == Some(key.start_ticks)
+            {
+                continue;
+            }
+            let membership = recalled(ancestor.membership.as_ref(), containers);
+            self.processes
+                .put(Arc::clone(&ancestor.process), membership);
+            self.processes.exit(key, now);
+        }
     }
 
     /// What a process that was found is. The earliest of a container is its entry point; of the others procfs tells only
@@ -78,4 +119,22 @@ impl Engine {
             None => member(Origin::Injected),
         }
     }
+}
+
+/// Whether a process still runs the program that it was seen to run.
+fn runs_the_same(found: &Process, known: &Process) -> bool {
+    let (found, known) = (&found.program, &known.program);
+    found.exe == known.exe && found.file.inode == known.file.inode && found.argv == known.argv
+}
+
+/// What an earlier run knew of a process's place, where its container is still there.
+fn recalled(
+    membership: Option<&Membership>,
+    containers: &HashMap<String, Arc<Container>>,
+) -> Option<Membership> {
+    let membership = membership?;
+    Some(Membership {
+        container: Arc::clone(containers.get(&membership.container.id)?),
+        ..membership.clone()
+    })
 }

@@ -357,7 +357,8 @@ pub fn severity(severity: Severity) -> v1::Severity {
 }
 
 /// A wait status: the signal in the low seven bits, else the exit code in the next byte (wait(2)).
-fn exit(status: u32) -> v1::Exit {
+#[must_use]
+pub fn exit(status: u32) -> v1::Exit {
     /// What seccomp kills with; nothing keeps others from sending it.
     const SIGSYS: u32 = 31;
     match status & 0x7f {

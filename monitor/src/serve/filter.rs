@@ -102,11 +102,15 @@ impl Wanted {
         self.until.is_some_and(|until| time > until)
     }
 
-    fn time(&self, time: SystemTime) -> bool {
+    /// Whether it is of the wanted time.
+    #[must_use]
+    pub fn is_at(&self, time: SystemTime) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 
-    fn place(&self, container: Option<&Container>) -> bool {
+    /// Whether what happened there is wanted; `None` stands for the host and the unknown.
+    #[must_use]
+    pub fn place(&self, container: Option<&Container>) -> bool {
         let v1::Filter {
             pods,
             namespaces,
@@ -364,7 +368,7 @@ impl WantedEvents {
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&event.detail.kind().into()))
-            && self.wanted.time(event.time)
+            && self.wanted.is_at(event.time)
             && self
                 .wanted
                 .place(event.container().map(|container| &**container))
@@ -380,7 +384,7 @@ impl WantedAlerts {
         let rule = &alert.rule.rule;
         (self.rules.is_empty() || self.rules.contains(&rule.id))
             && i32::from(convert::severity(rule.severity)) >= self.min_severity
-            && self.wanted.time(alert.event.time)
+            && self.wanted.is_at(alert.event.time)
             && self
                 .wanted
                 .place(alert.event.container().map(|container| &**container))

@@ -119,16 +119,16 @@ impl Sources {
         (on_disk.0.or(event), on_disk.1.or(alert))
     }
 
-    fn history(&self) -> v1::History {
+    fn history(&self) -> v1::HistoryStatus {
         let Some(store) = &self.store else {
-            return v1::History {
+            return v1::HistoryStatus {
                 trouble: self.store_trouble.clone().unwrap_or_default(),
-                ..v1::History::default()
+                ..v1::HistoryStatus::default()
             };
         };
         let figures = store.figures();
         let limits = store.limits();
-        v1::History {
+        v1::HistoryStatus {
             directory: store.directory().display().to_string(),
             bytes: figures.bytes.load(Ordering::Relaxed),
             max_bytes: limits.bytes,

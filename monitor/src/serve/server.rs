@@ -19,7 +19,8 @@ use crate::proto::{
     DESCRIPTORS,
     v1::{
         alerts_server::AlertsServer, containers_server::ContainersServer,
-        events_server::EventsServer, node_server::NodeServer,
+        events_server::EventsServer, history_server::HistoryServer, node_server::NodeServer,
+        processes_server::ProcessesServer,
     },
 };
 
@@ -124,6 +125,8 @@ impl Socket {
             .add_service(AlertsServer::new(sources.clone()))
             .add_service(EventsServer::new(sources.clone()))
             .add_service(ContainersServer::new(sources.clone()))
+            .add_service(HistoryServer::new(sources.clone()))
+            .add_service(ProcessesServer::new(sources.clone()))
             .add_service(NodeServer::new(sources))
             .serve_with_incoming(UnixListenerStream::new(listener));
         // A graceful end would wait for clients that follow a stream.

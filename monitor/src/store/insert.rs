@@ -26,7 +26,10 @@ use crate::{
     },
     detect::alert::Alert,
     event::{Ancestor, Detail, Event},
-    process::execution::{Execution, Process, ProcessKey, Source},
+    process::{
+        clock,
+        execution::{Execution, Process, ProcessKey, Source},
+    },
     proto::v1,
 };
 
@@ -61,6 +64,7 @@ struct DetailRow {
 
 /// What was written into the segment by now.
 pub struct Inserter {
+    begun_ns: u64,
     /// Names of programs are made with these, so that nobody can make two programs with one name.
     seeds: [RandomState; 2],
     programs: LruCache<u128, i64>,
@@ -91,9 +95,12 @@ struct Chunk {
 /// Events of a chunk.
 const CHUNK: u32 = 1_024;
 
-impl Default for Inserter {
-    fn default() -> Self {
+impl Inserter {
+    /// Nothing was written yet. The segment was begun at this time, in nanoseconds since boot.
+    #[must_use]
+    pub fn new(begun_ns: u64) -> Self {
         Self {
+            begun_ns,
             seeds: [RandomState::new(), RandomState::new()],
             programs: LruCache::new(remembered(8_192)),
             processes: LruCache::new(remembered(32_768)),
@@ -106,9 +113,7 @@ impl Default for Inserter {
             chunk: None,
         }
     }
-}
 
-impl Inserter {
     /// Writes an event.
     ///
     /// # Errors
@@ -478,12 +483,13 @@ impl Inserter {
             None => {
                 connection
                     .prepare_cached(
-                        "INSERT INTO process (pid, start_ticks, started) VALUES (?1, ?2, ?3)",
+                        "INSERT INTO process (pid, start_ticks, started, carried) VALUES (?1, ?2, ?3, ?4)",
                     )?
                     .execute(params![
                         pid,
                         signed(start_ticks),
-                        nanoseconds(process.started)
+                        nanoseconds(process.started),
+                        start_ticks.saturating_mul(clock::NS_PER_TICK) < self.begun_ns,
                     ])?;
                 connection.last_insert_rowid()
             }
@@ -515,8 +521,8 @@ impl Inserter {
                 connection
                     .prepare_cached(
                         "INSERT INTO execution (process, program, boot_ns, executed, source, parent_pid,
-                             parent_start_ticks, pid_ns, pid_inside, exec_pid_inside, stdio)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                             parent_start_ticks, pid_ns, pid_inside, exec_pid_inside, stdio, carried)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                     )?
                     .execute(params![
                         owner,
@@ -530,6 +536,7 @@ impl Inserter {
                         process.inside.map(|inside| inside.1),
                         program.namespaces.pid_inside,
                         stdio(program),
+                        program.exec_ns < self.begun_ns,
                     ])?;
                 connection.last_insert_rowid()
             }

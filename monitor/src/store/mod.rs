@@ -8,9 +8,11 @@
 //! reads them, [`detail`] knows the form that an event's particulars have there.
 
 pub mod detail;
+pub mod export;
 pub mod insert;
 pub mod numbers;
 pub mod past;
+pub mod query;
 pub mod read;
 pub mod recent;
 pub mod segment;

@@ -10,10 +10,12 @@ use super::{
     Part, Settled, Store,
     detail::{signed, unsigned},
     nanoseconds,
-    read::{Numbered, Reader, Selection},
-    segment,
+    read::{Line, Numbered, Reader, Selection},
+    segment::{self, Segment},
 };
-use crate::{container::model::Container, detect::alert::Alert, event::Event};
+use crate::{
+    container::model::Container, detect::alert::Alert, event::Event, process::execution::ProcessKey,
+};
 
 /// What a sequence is made of.
 pub trait Kept: Sized + Send + Sync + 'static {
@@ -117,8 +119,8 @@ const SET_ASIDE: &str = "a damaged part of history was set aside";
 pub struct Past {
     store: Arc<Store>,
     narrow: Narrow,
-    /// The segment that was read last.
-    open: Option<Open>,
+    /// Segments that were read, by their number; the last one of few.
+    open: Vec<Open>,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,7 @@ impl Past {
         Self {
             store,
             narrow,
-            open: None,
+            open: Vec::new(),
         }
     }
 
@@ -250,12 +252,12 @@ impl Past {
                 slice
             }
             Err(error) if segment::is_damage(&error) => {
-                self.open = None;
+                self.open.clear();
                 self.store.drop_damaged(&part.segment, &error);
                 nothing(end, Some(SET_ASIDE))
             }
             Err(error) => {
-                self.open = None;
+                self.open.clear();
                 let removed = !part.segment.path.exists();
                 if !removed {
                     tracing::error!(
@@ -282,6 +284,9 @@ impl Past {
         count: usize,
     ) -> anyhow::Result<Slice<T>> {
         let narrow = self.narrow.clone();
+        // A stream does not come back.
+        self.open
+            .retain(|open| open.part.segment.sequence >= part.segment.sequence);
         let open = self.at(part)?;
         // Further containers come while it is written.
         if is_last {
@@ -321,6 +326,74 @@ impl Past {
         self.store.parts().iter().rev().find_map(|part| {
             let open = self.at(part).ok()?;
             open.reader.alert_by_id(id).ok().flatten()
+        })
+    }
+
+    /// The last that is known of a process of this boot.
+    #[must_use]
+    pub fn line(&mut self, boot_id: &str, key: ProcessKey) -> Option<Arc<Line>> {
+        self.store.parts().iter().rev().find_map(|part| {
+            let open = self.at(part).ok()?;
+            if *open.reader.boot_id != *boot_id {
+                return None;
+            }
+            open.reader.last_line(key).ok().flatten()
+        })
+    }
+
+    /// The alerts of this boot, with their numbers and the segments that have them.
+    #[must_use]
+    pub fn alerts(&mut self, boot_id: &str) -> Vec<(u64, Arc<Alert>, Segment)> {
+        let mut found = Vec::new();
+        for part in self.store.parts() {
+            let Ok(open) = self.at(&part) else { continue };
+            if *open.reader.boot_id != *boot_id {
+                continue;
+            }
+            let everything = Selection {
+                until: u64::MAX,
+                count: usize::MAX,
+                ..Selection::default()
+            };
+            let alerts = open.reader.alerts(&everything).unwrap_or_default();
+            let segment = &part.segment;
+            found.extend(
+                alerts
+                    .into_iter()
+                    .map(|(number, alert)| (number, alert, segment.clone())),
+            );
+        }
+        found
+    }
+
+    /// The containers of which that holds, the newest last.
+    #[must_use]
+    pub fn containers(&mut self, holds: &dyn Fn(&Container) -> bool) -> Vec<Arc<Container>> {
+        let mut found = Vec::new();
+        for part in self.store.parts() {
+            let containers = self.at(&part).and_then(|open| open.reader.containers());
+            // What can't be read is told when events of it are asked for.
+            let containers = containers.unwrap_or_default();
+            found.extend(containers.into_iter().filter(|container| holds(container)));
+        }
+        found
+    }
+
+    /// The newest process of which that holds, with the id of its boot; of the boot whose id begins with `boot`.
+    #[must_use]
+    pub fn process(
+        &mut self,
+        holds: &dyn Fn(ProcessKey) -> bool,
+        boot: Option<&str>,
+    ) -> Option<(Arc<str>, Arc<Line>)> {
+        self.store.parts().iter().rev().find_map(|part| {
+            let open = self.at(part).ok()?;
+            if boot.is_some_and(|boot| !open.reader.boot_id.starts_with(boot)) {
+                return None;
+            }
+            let key = open.reader.last_process(holds).ok().flatten()?;
+            let line = open.reader.last_line(key).ok().flatten()?;
+            Some((Arc::clone(&open.reader.boot_id), line))
         })
     }
 
@@ -375,24 +448,31 @@ impl Past {
         None
     }
 
-    /// Opens a segment, unless it is the one that is open.
+    /// Opens a segment, unless it is open.
     fn at(&mut self, part: &Part) -> anyhow::Result<&mut Open> {
-        let is_open = self
+        /// Segments that stay open: whoever looks for something goes through all of them, again and again.
+        const MOST: usize = 2 * super::DIVISIONS as usize + 1;
+        let found = self
             .open
-            .as_ref()
-            .is_some_and(|open| open.part.segment == part.segment);
-        if !is_open {
-            let mut open = Open {
-                reader: Reader::open(&part.segment)?,
-                part: part.clone(),
-                places: None,
-            };
-            open.narrow(&self.narrow)?;
-            self.open = Some(open);
-        }
-        self.open
-            .as_mut()
-            .ok_or_else(|| anyhow::anyhow!("no segment is open"))
+            .iter()
+            .position(|open| open.part.segment == part.segment);
+        let index = match found {
+            Some(index) => index,
+            None => {
+                let mut open = Open {
+                    reader: Reader::open(&part.segment)?,
+                    part: part.clone(),
+                    places: None,
+                };
+                open.narrow(&self.narrow)?;
+                if self.open.len() >= MOST {
+                    self.open.remove(0);
+                }
+                self.open.push(open);
+                self.open.len() - 1
+            }
+        };
+        Ok(&mut self.open[index])
     }
 }
 

@@ -322,6 +322,43 @@ impl Reader {
         }))
     }
 
+    /// The containers.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn containers(&mut self) -> anyhow::Result<Vec<Arc<Container>>> {
+        let ids: Vec<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM container ORDER BY id")?
+            .query_map((), |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        ids.into_iter().map(|id| self.container(id)).collect()
+    }
+
+    /// The newest process of which that holds.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn last_process(
+        &mut self,
+        holds: &dyn Fn(ProcessKey) -> bool,
+    ) -> anyhow::Result<Option<ProcessKey>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT pid, start_ticks FROM process ORDER BY start_ticks DESC")?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let key = ProcessKey {
+                pid: row.get(0)?,
+                start_ticks: unsigned(row.get(1)?),
+            };
+            if holds(key) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
     /// The last that is known of a process: its lineage at the last event that has one.
     ///
     /// # Errors

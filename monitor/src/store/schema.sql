@@ -3,7 +3,7 @@
 -- PRAGMA user_version is the version of this schema, application_id is 0x574B5048 ("WKPH").
 --
 -- Names in the plural are views for reading: times as text in UTC, names instead of numbers, one row for what one would
--- ask about. Names in the singular are the tables below them: each thing is stored once, and referred to by its id.
+-- ask about; `row` is the id in the table. Names in the singular are the tables below them: each thing is stored once, and referred to by its id.
 --
 -- Times are nanoseconds since 1970-01-01 UTC, by the node's clock of the moment. `boot_ns` is nanoseconds since boot.
 -- Event numbers grow with each event and are never used twice; they may leave numbers out.
@@ -45,9 +45,11 @@ CREATE TABLE process (
     start_ticks INTEGER NOT NULL,   -- clock ticks since boot: with the pid it names the process for a boot
     started INTEGER NOT NULL,
     ended INTEGER,                  -- NULL while it runs, or where its end was not seen
-    status INTEGER                  -- wait status, wait(2)
+    status INTEGER,                 -- wait status, wait(2)
+    carried INTEGER NOT NULL        -- 1 where it began before this segment: an earlier one may have it, too
 );
 CREATE INDEX process_pid ON process (pid);
+CREATE INDEX process_carried ON process (id) WHERE carried;
 
 -- A process with a program. A process that was forked and has not run a program has the one of its parent.
 CREATE TABLE execution (
@@ -60,9 +62,11 @@ CREATE TABLE execution (
     parent_pid INTEGER, parent_start_ticks INTEGER,
     pid_ns INTEGER, pid_inside INTEGER,         -- the process in its own pid namespace
     exec_pid_inside INTEGER NOT NULL,           -- the same of the process that ran the program
-    stdio TEXT NOT NULL             -- descriptors 0, 1 and 2 as KIND:INODE:DEVICE; kinds as in the API
+    stdio TEXT NOT NULL,            -- descriptors 0, 1 and 2 as KIND:INODE:DEVICE; kinds as in the API
+    carried INTEGER NOT NULL        -- as of a process
 );
 CREATE INDEX execution_process ON execution (process);
+CREATE INDEX execution_carried ON execution (id) WHERE carried;
 
 -- An execution with its ancestors at some moment: a list, linked from the process up.
 CREATE TABLE lineage (
@@ -168,7 +172,7 @@ CREATE TABLE alert (
 
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 
-CREATE VIEW pods AS SELECT uid, namespace, name, labels FROM pod;
+CREATE VIEW pods AS SELECT uid, namespace, name, labels, id AS row FROM pod;
 
 CREATE VIEW containers AS
 SELECT c.container_id AS id,
@@ -177,7 +181,7 @@ SELECT c.container_id AS id,
        p.namespace || '/' || p.name AS pod, p.namespace, c.name, c.image, c.image_digest,
        strftime('%Y-%m-%dT%H:%M:%fZ', c.first_seen / 1e9, 'unixepoch') AS first_seen,
        strftime('%Y-%m-%dT%H:%M:%fZ', c.ended / 1e9, 'unixepoch') AS ended,
-       c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path
+       c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path, c.id AS row
 FROM container c LEFT JOIN pod p ON p.id = c.pod;
 
 CREATE VIEW processes AS
@@ -186,7 +190,7 @@ SELECT r.pid, r.start_ticks,
        strftime('%Y-%m-%dT%H:%M:%fZ', r.ended / 1e9, 'unixepoch') AS ended,
        CASE WHEN r.status & 127 = 0 THEN r.status >> 8 & 255 END AS exit_code,
        nullif(r.status & 127, 0) AS exit_signal,
-       x.parent_pid, x.pid_inside, g.exe, g.argv, g.euid AS uid
+       x.parent_pid, x.pid_inside, g.exe, g.argv, g.euid AS uid, r.id AS row
 FROM process r
 JOIN execution x ON x.id = (SELECT max(id) FROM execution WHERE process = r.id)
 JOIN program g ON g.id = x.program;
@@ -199,7 +203,8 @@ SELECT strftime('%Y-%m-%dT%H:%M:%fZ', x.executed / 1e9, 'unixepoch') AS time, x.
             WHEN 1 THEN 'entrypoint' WHEN 2 THEN 'descendant' WHEN 3 THEN 'injected' WHEN 4 THEN 'namespace-entry'
             WHEN 5 THEN 'unknown' END AS origin,
        g.cap_effective, g.inode, g.file_flags & 2 <> 0 AS upper_layer, g.file_flags & 8 <> 0 AS memfd,
-       (SELECT value FROM meta WHERE name = 'boot') || '-' || r.pid || '-' || r.start_ticks || '-' || x.boot_ns AS exec_id
+       (SELECT value FROM meta WHERE name = 'boot') || '-' || r.pid || '-' || r.start_ticks || '-' || x.boot_ns AS exec_id,
+       x.id AS row
 FROM execution x
 JOIN process r ON r.id = x.process
 JOIN program g ON g.id = x.program

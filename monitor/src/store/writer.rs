@@ -52,6 +52,8 @@ pub struct Parts {
     pub node: String,
     /// Id of this boot.
     pub boot_id: String,
+    /// Alerts of earlier runs that may be found again, with the segments that have them.
+    pub restored: Vec<(u64, Arc<Alert>, Segment)>,
 }
 
 /// A running writer.
@@ -125,6 +127,16 @@ struct Current {
 
 impl Writer {
     fn new(parts: Parts) -> Self {
+        let mut watched = LruCache::new(WATCHED_ALERTS);
+        for (number, alert, segment) in parts.restored {
+            let count = alert.tally().count;
+            let found = WatchedAlert {
+                alert,
+                count,
+                segment,
+            };
+            watched.put(number, found);
+        }
         Self {
             events_after: parts.events.last(),
             alerts_after: parts.alerts.last(),
@@ -137,7 +149,7 @@ impl Writer {
             current: None,
             retry: None,
             reason: None,
-            watched: LruCache::new(WATCHED_ALERTS),
+            watched,
             last_housekeeping: Instant::now(),
             is_new: true,
         }
@@ -264,7 +276,7 @@ impl Writer {
                         self.current = Some(Current {
                             segment: part.segment.clone(),
                             connection,
-                            inserter: Inserter::default(),
+                            inserter: Inserter::new(begun_ns),
                             begun_ns,
                         });
                         return Ok(());
@@ -313,7 +325,7 @@ impl Writer {
         self.current = Some(Current {
             segment,
             connection,
-            inserter: Inserter::default(),
+            inserter: Inserter::new(begun_ns),
             begun_ns,
         });
         Ok(())
