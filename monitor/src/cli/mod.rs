@@ -126,10 +126,16 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or("the command line can't be read");
+    // What is missing is on the next line.
+    let what = if first.ends_with(':') {
+        format!(" {}", lines.next().unwrap_or_default())
+    } else {
+        String::new()
+    };
     let tip = lines.find(|line| line.starts_with("tip:")).unwrap_or("");
     let first = first.strip_prefix("error: ").unwrap_or(first);
     eprintln!(
-        "watchkeeper: {first}{}{tip} (see --help)",
+        "watchkeeper: {first}{what}{}{tip} (see --help)",
         if tip.is_empty() { "" } else { "; " }
     );
     ExitCode::from(2)

@@ -78,7 +78,7 @@ pub(super) fn pod(pod: Option<&v1::Pod>) -> String {
         Some(pod) if !pod.name.is_empty() => {
             clean(&format!("{}/{}", pod.namespace, pod.name)).into_owned()
         }
-        Some(pod) => clean(&format!("pod {}", short_id(&pod.uid))).into_owned(),
+        Some(pod) => clean(&format!("pod {}", pod.uid)).into_owned(),
         None => String::new(),
     }
 }

@@ -147,7 +147,7 @@ impl Printer {
         match self.format {
             Format::Table => {
                 self.table
-                    .add_row(values.iter().map(|value| clean(&text(value)).into_owned()));
+                    .add_row(values.iter().map(|value| fitted(&clean(&text(value)))));
             }
             Format::Csv => {
                 let fields: Vec<String> = values
@@ -221,6 +221,15 @@ fn as_json(value: v1::Value) -> serde_json::Value {
         Some(Value::Text(text)) => text.into(),
         Some(Value::Blob(bytes)) => hexadecimal(&bytes).into(),
     }
+}
+
+/// A cell of a table, cut where it is too long for a line; the other formats have all of it.
+fn fitted(text: &str) -> String {
+    const WIDTH: usize = 80;
+    if text.chars().count() <= WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(WIDTH - 1).chain(['…']).collect()
 }
 
 /// Bytes as digits.

@@ -96,6 +96,24 @@ async fn programs(
     Ok(show::print(&out)?)
 }
 
+/// What is kept on disk.
+fn history(history: Option<&v1::HistoryStatus>) -> String {
+    let history = history.cloned().unwrap_or_default();
+    if history.directory.is_empty() {
+        return "in memory only".to_owned();
+    }
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    format!(
+        "{} of at most {} and {} h, in {}; {} events written, {} missing",
+        mib(history.bytes),
+        mib(history.max_bytes),
+        history.max_age_seconds / 3_600,
+        clean(&history.directory),
+        history.events_written,
+        history.events_missed,
+    )
+}
+
 /// The status for people.
 fn text(status: &v1::NodeStatusResponse) -> String {
     let mut out = String::new();
@@ -127,6 +145,7 @@ fn text(status: &v1::NodeStatusResponse) -> String {
         ),
     );
     line("alerts", &counters.alerts.to_string());
+    line("history", &history(status.history.as_ref()));
     line(
         "lost",
         &format!("{}, and {} unreadable", counters.lost, counters.malformed),

@@ -151,6 +151,10 @@ impl Sources {
                 ControlFlow::Continue(())
             },
         );
+        if let Some(store) = &self.store {
+            let mut past = Past::new(Arc::clone(store), Narrow::default());
+            builder.end(&mut |(boot, key)| past.end_of(boot, *key));
+        }
         let mut tree = builder.finish(&self.context, &subject, most);
         if tree.processes.is_empty() {
             return Err(Status::not_found(

@@ -142,6 +142,15 @@ impl Builder {
         }
     }
 
+    /// Fills in ends that the events did not tell: an ancestor's may be elsewhere.
+    pub fn end(&mut self, end_of: &mut dyn FnMut(&Key) -> Option<(SystemTime, u32)>) {
+        for (key, node) in &mut self.nodes {
+            if node.ended.is_none() && !node.executions.is_empty() {
+                node.ended = end_of(key);
+            }
+        }
+    }
+
     fn node(&mut self, boot: &Arc<str>, process: &Process) -> Option<&mut Node> {
         self.insert(boot, process.key, process.started)
     }

@@ -341,6 +341,18 @@ impl Past {
         })
     }
 
+    /// When a process of a boot ended, and its wait status; `None` while it runs, or where that was not seen.
+    #[must_use]
+    pub fn end_of(&mut self, boot_id: &str, key: ProcessKey) -> Option<(SystemTime, u32)> {
+        self.store.parts().iter().rev().find_map(|part| {
+            let open = self.at(part).ok()?;
+            if *open.reader.boot_id != *boot_id {
+                return None;
+            }
+            open.reader.end_of(key).ok().flatten()
+        })
+    }
+
     /// The alerts of this boot, with their numbers and the segments that have them.
     #[must_use]
     pub fn alerts(&mut self, boot_id: &str) -> Vec<(u64, Arc<Alert>, Segment)> {

@@ -375,6 +375,23 @@ impl Reader {
         id.map(|id| self.line(id)).transpose()
     }
 
+    /// When a process ended, and its wait status; `None` while it runs, or where that was not seen.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn end_of(&self, key: ProcessKey) -> anyhow::Result<Option<(SystemTime, u32)>> {
+        let end: Option<(Option<i64>, Option<u32>)> = self
+            .connection
+            .prepare_cached(
+                "SELECT ended, status FROM process WHERE pid = ?1 AND start_ticks = ?2",
+            )?
+            .query_row(params![key.pid, signed(key.start_ticks)], |row| {
+                row.try_into()
+            })
+            .optional()?;
+        Ok(end.and_then(|(ended, status)| Some((moment(ended?), status?))))
+    }
+
     /// A process with its ancestors.
     fn line(&mut self, id: i64) -> anyhow::Result<Arc<Line>> {
         if let Some(line) = self.lines.get(&id) {

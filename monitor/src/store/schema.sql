@@ -2,7 +2,8 @@
 --
 -- PRAGMA user_version is the version of this schema, application_id is 0x574B5048 ("WKPH").
 --
--- Names in the plural are views for reading: times as text in UTC, names instead of numbers, one row for what one would
+-- Names in the plural are views for reading: times as text in UTC, names instead of numbers (of a pod, its uid until its name
+-- is known), one row for what one would
 -- ask about; `row` is the id in the table. Names in the singular are the tables below them: each thing is stored once, and referred to by its id.
 --
 -- Times are nanoseconds since 1970-01-01 UTC, by the node's clock of the moment. `boot_ns` is nanoseconds since boot.
@@ -178,16 +179,16 @@ CREATE VIEW containers AS
 SELECT c.container_id AS id,
        CASE c.runtime WHEN 1 THEN 'containerd' WHEN 2 THEN 'cri-o' WHEN 3 THEN 'docker' WHEN 4 THEN 'podman'
                       WHEN 5 THEN 'buildah' ELSE 'unknown' END AS runtime,
-       p.namespace || '/' || p.name AS pod, p.namespace, c.name, c.image, c.image_digest,
-       strftime('%Y-%m-%dT%H:%M:%fZ', c.first_seen / 1e9, 'unixepoch') AS first_seen,
-       strftime('%Y-%m-%dT%H:%M:%fZ', c.ended / 1e9, 'unixepoch') AS ended,
+       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, p.namespace, c.name, c.image, c.image_digest,
+       strftime('%Y-%m-%dT%H:%M:%S', c.first_seen / 1000000000, 'unixepoch') || printf('.%03dZ', c.first_seen / 1000000 % 1000) AS first_seen,
+       strftime('%Y-%m-%dT%H:%M:%S', c.ended / 1000000000, 'unixepoch') || printf('.%03dZ', c.ended / 1000000 % 1000) AS ended,
        c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path, c.id AS row
 FROM container c LEFT JOIN pod p ON p.id = c.pod;
 
 CREATE VIEW processes AS
 SELECT r.pid, r.start_ticks,
-       strftime('%Y-%m-%dT%H:%M:%fZ', r.started / 1e9, 'unixepoch') AS started,
-       strftime('%Y-%m-%dT%H:%M:%fZ', r.ended / 1e9, 'unixepoch') AS ended,
+       strftime('%Y-%m-%dT%H:%M:%S', r.started / 1000000000, 'unixepoch') || printf('.%03dZ', r.started / 1000000 % 1000) AS started,
+       strftime('%Y-%m-%dT%H:%M:%S', r.ended / 1000000000, 'unixepoch') || printf('.%03dZ', r.ended / 1000000 % 1000) AS ended,
        CASE WHEN r.status & 127 = 0 THEN r.status >> 8 & 255 END AS exit_code,
        nullif(r.status & 127, 0) AS exit_signal,
        x.parent_pid, x.pid_inside, g.exe, g.argv, g.euid AS uid, r.id AS row
@@ -196,9 +197,9 @@ JOIN execution x ON x.id = (SELECT max(id) FROM execution WHERE process = r.id)
 JOIN program g ON g.id = x.program;
 
 CREATE VIEW executions AS
-SELECT strftime('%Y-%m-%dT%H:%M:%fZ', x.executed / 1e9, 'unixepoch') AS time, x.executed AS time_ns,
+SELECT strftime('%Y-%m-%dT%H:%M:%S', x.executed / 1000000000, 'unixepoch') || printf('.%03dZ', x.executed / 1000000 % 1000) AS time, x.executed AS time_ns,
        r.pid, x.parent_pid, g.exe, g.argv, g.cwd, g.euid AS uid, g.tty,
-       p.namespace || '/' || p.name AS pod, c.name AS container, c.image,
+       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, c.name AS container, c.image,
        CASE (SELECT origin FROM lineage WHERE execution = x.id LIMIT 1)
             WHEN 1 THEN 'entrypoint' WHEN 2 THEN 'descendant' WHEN 3 THEN 'injected' WHEN 4 THEN 'namespace-entry'
             WHEN 5 THEN 'unknown' END AS origin,
@@ -213,10 +214,10 @@ LEFT JOIN pod p ON p.id = c.pod
 WHERE x.source <> 3;
 
 CREATE VIEW events AS
-SELECT e.number, strftime('%Y-%m-%dT%H:%M:%fZ', e.time / 1e9, 'unixepoch') AS time, e.time AS time_ns,
+SELECT e.number, strftime('%Y-%m-%dT%H:%M:%S', e.time / 1000000000, 'unixepoch') || printf('.%03dZ', e.time / 1000000 % 1000) AS time, e.time AS time_ns,
        k.name AS kind, r.pid, g.exe, g.argv, g.euid AS uid,
        CASE l.location WHEN 1 THEN 'host' WHEN 2 THEN 'container' ELSE 'unknown' END AS location,
-       p.namespace || '/' || p.name AS pod, p.namespace, c.name AS container, c.container_id, c.image,
+       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, p.namespace, c.name AS container, c.container_id, c.image,
        d.detail, e.numbers
 FROM event e
 JOIN kind k ON k.id = e.kind
@@ -268,16 +269,16 @@ UNION ALL
 SELECT first, NULL, NULL, count, 'history', reason, NULL, NULL, NULL FROM gap;
 
 CREATE VIEW activity AS
-SELECT k.name AS kind, d.count, strftime('%Y-%m-%dT%H:%M:%fZ', d.first / 1e9, 'unixepoch') AS first,
-       strftime('%Y-%m-%dT%H:%M:%fZ', d.last / 1e9, 'unixepoch') AS last, d.detail
+SELECT k.name AS kind, d.count, strftime('%Y-%m-%dT%H:%M:%S', d.first / 1000000000, 'unixepoch') || printf('.%03dZ', d.first / 1000000 % 1000) AS first,
+       strftime('%Y-%m-%dT%H:%M:%S', d.last / 1000000000, 'unixepoch') || printf('.%03dZ', d.last / 1000000 % 1000) AS last, d.detail
 FROM detail d JOIN kind k ON k.id = d.kind;
 
 CREATE VIEW alerts AS
-SELECT a.number, strftime('%Y-%m-%dT%H:%M:%fZ', a.time / 1e9, 'unixepoch') AS time, a.time AS time_ns,
-       strftime('%Y-%m-%dT%H:%M:%fZ', a.last / 1e9, 'unixepoch') AS last, a.count, a.rule,
+SELECT a.number, strftime('%Y-%m-%dT%H:%M:%S', a.time / 1000000000, 'unixepoch') || printf('.%03dZ', a.time / 1000000 % 1000) AS time, a.time AS time_ns,
+       strftime('%Y-%m-%dT%H:%M:%S', a.last / 1000000000, 'unixepoch') || printf('.%03dZ', a.last / 1000000 % 1000) AS last, a.count, a.rule,
        CASE a.severity WHEN 1 THEN 'informational' WHEN 2 THEN 'low' WHEN 3 THEN 'medium' WHEN 4 THEN 'high'
                        WHEN 5 THEN 'critical' END AS severity,
-       a.title, a.message, r.pid, g.exe, g.argv, p.namespace || '/' || p.name AS pod, c.name AS container, c.image,
+       a.title, a.message, r.pid, g.exe, g.argv, iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, c.name AS container, c.image,
        a.facts, a.id, a.event, a.evidence
 FROM alert a
 JOIN place l ON l.id = a.place

@@ -4,7 +4,7 @@ use std::{
     fs,
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -1110,6 +1110,69 @@ fn an_export_is_a_history_of_its_own() {
     drop(exported);
     assert!(!segment.path.exists(), "it is the client's now");
     assert_eq!(Segment::list(directory.path()).expect("listed").len(), 1);
+}
+
+/// More than memory holds, faster than it can be written: what is committed stays, what is missing is counted.
+#[test]
+fn a_burst_of_long_arguments_is_kept_or_counted() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let limits = Limits {
+        bytes: 64 << 20,
+        ..LIMITS
+    };
+    let mut history = History::open(directory.path(), limits, 4_096);
+    let total: u64 = 50_000;
+    for number in 0..total {
+        let mut executed = event(u32::try_from(number % 7).expect("small"), Detail::Exec);
+        let mut process = process(
+            ProcessKey {
+                pid: 5_000,
+                start_ticks: number,
+            },
+            None,
+            "/usr/bin/thing",
+        );
+        let arguments = format!("thing\0{number}{}", "x".repeat(4_000));
+        Arc::make_mut(&mut process.program).argv = Arguments::new(arguments.as_bytes());
+        executed.process = Some(Arc::new(process));
+        history.push(executed);
+    }
+    history.flush();
+    history.writer.take().expect("it runs").stop();
+    let figures = history.store.figures();
+    let (written, missed) = (
+        figures.events.load(Ordering::Relaxed),
+        figures.missed.load(Ordering::Relaxed),
+    );
+    assert_eq!(written + missed, total);
+    let bytes: u64 = history
+        .store
+        .parts()
+        .iter()
+        .map(|part| part.segment.bytes())
+        .sum();
+    assert!(bytes < limits.bytes + (16 << 20), "{bytes}");
+    let told = history.told(Range::default());
+    let values = told
+        .iter()
+        .filter(|told| told.parse::<u64>().is_ok())
+        .count() as u64;
+    let oldest = history.store.parts()[0].first_event;
+    let lost: u64 = told
+        .iter()
+        .filter_map(|told| {
+            told.strip_prefix("lost ")?
+                .split(':')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
+    assert_eq!(
+        values + lost,
+        total - (oldest - 1),
+        "all since the oldest that is kept"
+    );
 }
 
 #[test]

@@ -264,8 +264,9 @@ impl Writer {
             };
             match opened {
                 Ok(connection) => {
-                    if std::mem::take(&mut self.is_new) {
+                    if self.is_new {
                         self.tell_of_absence(&connection)?;
+                        self.is_new = false;
                     }
                     let same_boot = segment::fact(&connection, "boot_id")?.as_deref()
                         == Some(self.boot_id.as_str());
@@ -315,6 +316,7 @@ impl Writer {
                 return Err(error);
             }
         };
+        self.is_new = false;
         self.store.change_parts(|parts| {
             parts.push(Part {
                 segment: segment.clone(),

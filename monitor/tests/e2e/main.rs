@@ -16,6 +16,7 @@ mod exec_files;
 mod flood;
 mod harness;
 mod health;
+mod history;
 mod json;
 mod losses;
 mod metrics;

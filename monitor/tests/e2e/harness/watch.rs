@@ -187,6 +187,8 @@ impl<R: Response> Watch<R> {
                     }
                 }
             }
+            // The time between two runs, of an agent that was restarted.
+            Received::Lost(0, reason) if reason.contains("did not run") => {}
             Received::Lost(count, reason) => panic!("{count} were lost: {reason}"),
             Received::Heartbeat => {}
         }
