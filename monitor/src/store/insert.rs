@@ -92,6 +92,9 @@ struct Chunk {
     events: u32,
 }
 
+/// The row that stands for no container, and for no pod.
+const NONE: i64 = 0;
+
 /// Events of a chunk.
 const CHUNK: u32 = 1_024;
 
@@ -178,7 +181,7 @@ impl Inserter {
             (None, _) => return Ok(()),
         };
         let execution = match process {
-            Some(process) => Some(self.execution(connection, process)?),
+            Some(process) => Some(self.execution(connection, process, None)?),
             None => None,
         };
         let place = match place {
@@ -220,7 +223,7 @@ impl Inserter {
         )?;
         let place = self.place(connection, &event.place)?;
         let injected_by = match &alert.injected_by {
-            Some(process) => Some(self.execution(connection, process)?),
+            Some(process) => Some(self.execution(connection, process, None)?),
             None => None,
         };
         let rule = &alert.rule.rule;
@@ -380,8 +383,8 @@ impl Inserter {
             return Ok(*id);
         }
         let container = match container {
-            Some(container) => Some(self.container(connection, container)?),
-            None => None,
+            Some(container) => self.container(connection, container)?,
+            None => NONE,
         };
         connection
             .prepare_cached(
@@ -421,8 +424,8 @@ impl Inserter {
         let details = container.details();
         let description = &details.description;
         let pod = match &description.pod {
-            Some(pod) => Some(write_pod(connection, pod)?),
-            None => None,
+            Some(pod) => write_pod(connection, pod)?,
+            None => NONE,
         };
         let (metadata, reason) = match &details.metadata {
             Metadata::Complete => (v1::Metadata::Complete, ""),
@@ -498,7 +501,13 @@ impl Inserter {
         Ok(id)
     }
 
-    fn execution(&mut self, connection: &Connection, process: &Process) -> anyhow::Result<i64> {
+    /// The row of a process with its program. `own` is what it is in a container, where that is known.
+    fn execution(
+        &mut self,
+        connection: &Connection,
+        process: &Process,
+        own: Option<(i64, Option<i64>)>,
+    ) -> anyhow::Result<i64> {
         let program = &process.program;
         let key = (process.key, program.exec_ns);
         if let Some(id) = self.executions.get(&key) {
@@ -521,8 +530,8 @@ impl Inserter {
                 connection
                     .prepare_cached(
                         "INSERT INTO execution (process, program, boot_ns, executed, source, parent_pid,
-                             parent_start_ticks, pid_ns, pid_inside, exec_pid_inside, stdio, carried)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                             parent_start_ticks, pid_ns, pid_inside, exec_pid_inside, stdio, carried, container, origin)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                     )?
                     .execute(params![
                         owner,
@@ -537,6 +546,8 @@ impl Inserter {
                         program.namespaces.pid_inside,
                         stdio(program),
                         program.exec_ns < self.begun_ns,
+                        own.map_or(NONE, |own| own.0),
+                        own.and_then(|own| own.1),
                     ])?;
                 connection.last_insert_rowid()
             }
@@ -639,22 +650,24 @@ impl Inserter {
         parent: Option<i64>,
         own: Own<'_>,
     ) -> anyhow::Result<i64> {
-        let execution = self.execution(connection, process)?;
         // Who is not in a container has not come into one.
         let container = match own.container.filter(|_| own.origin.is_some()) {
             Some(container) => Some(self.container(connection, container)?),
             None => None,
         };
+        let came = own.origin.map(origin);
+        let place = container.unwrap_or(NONE);
+        let execution = self.execution(connection, process, Some((place, came)))?;
         let entered = matches!(own.origin, Some(Origin::Injected | Origin::NamespaceEntry));
         let entered_by = match own.injected_by.filter(|_| entered) {
-            Some(process) => Some(self.execution(connection, process)?),
+            Some(process) => Some(self.execution(connection, process, None)?),
             None => None,
         };
         let lineage = Lineage {
             execution,
             parent,
             container,
-            origin: own.origin.map(origin),
+            origin: came,
             entered_by,
         };
         if let Some(id) = self.lineages.get(&lineage) {
@@ -713,9 +726,16 @@ fn write_pod(connection: &Connection, pod: &Pod) -> anyhow::Result<i64> {
     if let Some(id) = found {
         return Ok(id);
     }
+    let title = if pod.name.is_empty() {
+        pod.uid.clone()
+    } else {
+        format!("{}/{}", pod.namespace, pod.name)
+    };
     connection
-        .prepare_cached("INSERT INTO pod (uid, name, namespace, labels) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![pod.uid, pod.name, pod.namespace, labels])?;
+        .prepare_cached(
+            "INSERT INTO pod (uid, name, namespace, labels, title) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![pod.uid, pod.name, pod.namespace, labels, title])?;
     Ok(connection.last_insert_rowid())
 }
 

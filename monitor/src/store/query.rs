@@ -110,7 +110,8 @@ impl Session {
                      WHERE lp.carried AND {same_boot};
                      INSERT OR IGNORE INTO temp.copy
                      SELECT '{{e}}', 'containers', ec.id FROM {{l}}.container lc
-                     JOIN {{e}}.container ec ON ec.container_id = lc.container_id AND ec.cgroup_id = lc.cgroup_id;
+                     JOIN {{e}}.container ec ON ec.container_id = lc.container_id AND ec.cgroup_id = lc.cgroup_id
+                     WHERE lc.id <> 0;
                      INSERT OR IGNORE INTO temp.copy
                      SELECT '{{e}}', 'pods', ep.id FROM {{l}}.pod lp JOIN {{e}}.pod ep ON ep.uid = lp.uid;"
                 );

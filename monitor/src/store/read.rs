@@ -148,7 +148,7 @@ impl Reader {
     ) -> anyhow::Result<Vec<i64>> {
         let rows: Vec<(i64, Option<i64>)> = self
             .connection
-            .prepare_cached("SELECT id, container FROM place")?
+            .prepare_cached("SELECT id, nullif(container, 0) FROM place")?
             .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         let mut places = Vec::new();
@@ -329,7 +329,7 @@ impl Reader {
     pub fn containers(&mut self) -> anyhow::Result<Vec<Arc<Container>>> {
         let ids: Vec<i64> = self
             .connection
-            .prepare_cached("SELECT id FROM container ORDER BY id")?
+            .prepare_cached("SELECT id FROM container WHERE id <> 0 ORDER BY id")?
             .query_map((), |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         ids.into_iter().map(|id| self.container(id)).collect()
@@ -539,7 +539,9 @@ impl Reader {
         }
         let (location, container, path): (i64, Option<i64>, String) = self
             .connection
-            .prepare_cached("SELECT location, container, cgroup_path FROM place WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT location, nullif(container, 0), cgroup_path FROM place WHERE id = ?1",
+            )?
             .query_row([id], |row| row.try_into())
             .with_context(|| format!("reading place {id}"))?;
         let place = match (location, container) {

@@ -2,8 +2,7 @@
 --
 -- PRAGMA user_version is the version of this schema, application_id is 0x574B5048 ("WKPH").
 --
--- Names in the plural are views for reading: times as text in UTC, names instead of numbers (of a pod, its uid until its name
--- is known), one row for what one would
+-- Names in the plural are views for reading: times as text in UTC, names instead of numbers, one row for what one would
 -- ask about; `row` is the id in the table. Names in the singular are the tables below them: each thing is stored once, and referred to by its id.
 --
 -- Times are nanoseconds since 1970-01-01 UTC, by the node's clock of the moment. `boot_ns` is nanoseconds since boot.
@@ -64,9 +63,12 @@ CREATE TABLE execution (
     pid_ns INTEGER, pid_inside INTEGER,         -- the process in its own pid namespace
     exec_pid_inside INTEGER NOT NULL,           -- the same of the process that ran the program
     stdio TEXT NOT NULL,            -- descriptors 0, 1 and 2 as KIND:INODE:DEVICE; kinds as in the API
-    carried INTEGER NOT NULL        -- as of a process
+    carried INTEGER NOT NULL,       -- as of a process
+    container INTEGER NOT NULL REFERENCES container (id),
+    origin INTEGER                  -- as of a lineage
 );
 CREATE INDEX execution_process ON execution (process);
+CREATE INDEX execution_container ON execution (container);
 CREATE INDEX execution_carried ON execution (id) WHERE carried;
 
 -- An execution with its ancestors at some moment: a list, linked from the process up.
@@ -82,32 +84,41 @@ CREATE INDEX lineage_execution ON lineage (execution);
 
 CREATE TABLE pod (
     id INTEGER PRIMARY KEY,
-    uid TEXT NOT NULL, name TEXT NOT NULL, namespace TEXT NOT NULL,
-    labels TEXT NOT NULL            -- JSON object
+    title TEXT,                     -- NAMESPACE/NAME, or its uid until its name is known
+    uid TEXT, name TEXT, namespace TEXT,
+    labels TEXT                     -- JSON object
 );
+CREATE INDEX pod_title ON pod (title);
+-- Stands for no pod.
+INSERT INTO pod (id) VALUES (0);
 
 CREATE TABLE container (
     id INTEGER PRIMARY KEY,
-    container_id TEXT NOT NULL,     -- the runtime's
+    container_id TEXT,              -- the runtime's
     runtime INTEGER NOT NULL,       -- 0 unknown, 1 containerd, 2 cri-o, 3 docker, 4 podman, 5 buildah
     cgroup_path TEXT NOT NULL, cgroup_id INTEGER NOT NULL,
     init_pid INTEGER NOT NULL,
     first_seen INTEGER NOT NULL, ended INTEGER,
     metadata INTEGER NOT NULL,      -- 1 complete, 2 pending, 3 unavailable
     reason TEXT NOT NULL,
-    name TEXT NOT NULL, image TEXT NOT NULL, image_digest TEXT NOT NULL,
+    name TEXT, image TEXT, image_digest TEXT,
     labels TEXT NOT NULL,           -- JSON object
     sandbox INTEGER NOT NULL,
-    pod INTEGER REFERENCES pod (id),
+    pod INTEGER NOT NULL REFERENCES pod (id),
     UNIQUE (container_id, cgroup_id)
 );
+CREATE INDEX container_pod ON container (pod);
+CREATE INDEX container_name ON container (name);
+-- Stands for no container.
+INSERT INTO container VALUES (0, NULL, 0, '', 0, 0, 0, NULL, 0, '', NULL, NULL, NULL, '{}', 0, 0);
 
 CREATE TABLE place (
     id INTEGER PRIMARY KEY,
     location INTEGER NOT NULL,      -- 1 host, 2 container, 3 unknown
-    container INTEGER REFERENCES container (id),
+    container INTEGER NOT NULL REFERENCES container (id),
     cgroup_path TEXT NOT NULL
 );
+CREATE INDEX place_container ON place (container);
 
 -- What happened, without the numbers that differ each time: repeated activity is one row.
 CREATE TABLE detail (
@@ -173,17 +184,17 @@ CREATE TABLE alert (
 
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 
-CREATE VIEW pods AS SELECT uid, namespace, name, labels, id AS row FROM pod;
+CREATE VIEW pods AS SELECT title AS pod, uid, namespace, name, labels, id AS row FROM pod WHERE id <> 0;
 
 CREATE VIEW containers AS
 SELECT c.container_id AS id,
        CASE c.runtime WHEN 1 THEN 'containerd' WHEN 2 THEN 'cri-o' WHEN 3 THEN 'docker' WHEN 4 THEN 'podman'
                       WHEN 5 THEN 'buildah' ELSE 'unknown' END AS runtime,
-       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, p.namespace, c.name, c.image, c.image_digest,
+       p.title AS pod, p.namespace, c.name, c.image, c.image_digest,
        strftime('%Y-%m-%dT%H:%M:%S', c.first_seen / 1000000000, 'unixepoch') || printf('.%03dZ', c.first_seen / 1000000 % 1000) AS first_seen,
        strftime('%Y-%m-%dT%H:%M:%S', c.ended / 1000000000, 'unixepoch') || printf('.%03dZ', c.ended / 1000000 % 1000) AS ended,
        c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path, c.id AS row
-FROM container c LEFT JOIN pod p ON p.id = c.pod;
+FROM container c JOIN pod p ON p.id = c.pod WHERE c.id <> 0;
 
 CREATE VIEW processes AS
 SELECT r.pid, r.start_ticks,
@@ -199,9 +210,8 @@ JOIN program g ON g.id = x.program;
 CREATE VIEW executions AS
 SELECT strftime('%Y-%m-%dT%H:%M:%S', x.executed / 1000000000, 'unixepoch') || printf('.%03dZ', x.executed / 1000000 % 1000) AS time, x.executed AS time_ns,
        r.pid, x.parent_pid, g.exe, g.argv, g.cwd, g.euid AS uid, g.tty,
-       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, c.name AS container, c.image,
-       CASE (SELECT origin FROM lineage WHERE execution = x.id LIMIT 1)
-            WHEN 1 THEN 'entrypoint' WHEN 2 THEN 'descendant' WHEN 3 THEN 'injected' WHEN 4 THEN 'namespace-entry'
+       p.title AS pod, c.name AS container, c.image,
+       CASE x.origin WHEN 1 THEN 'entrypoint' WHEN 2 THEN 'descendant' WHEN 3 THEN 'injected' WHEN 4 THEN 'namespace-entry'
             WHEN 5 THEN 'unknown' END AS origin,
        g.cap_effective, g.inode, g.file_flags & 2 <> 0 AS upper_layer, g.file_flags & 8 <> 0 AS memfd,
        (SELECT value FROM meta WHERE name = 'boot') || '-' || r.pid || '-' || r.start_ticks || '-' || x.boot_ns AS exec_id,
@@ -209,26 +219,26 @@ SELECT strftime('%Y-%m-%dT%H:%M:%S', x.executed / 1000000000, 'unixepoch') || pr
 FROM execution x
 JOIN process r ON r.id = x.process
 JOIN program g ON g.id = x.program
-LEFT JOIN container c ON c.id = (SELECT container FROM lineage WHERE execution = x.id LIMIT 1)
-LEFT JOIN pod p ON p.id = c.pod
+JOIN container c ON c.id = x.container
+JOIN pod p ON p.id = c.pod
 WHERE x.source <> 3;
 
 CREATE VIEW events AS
 SELECT e.number, strftime('%Y-%m-%dT%H:%M:%S', e.time / 1000000000, 'unixepoch') || printf('.%03dZ', e.time / 1000000 % 1000) AS time, e.time AS time_ns,
        k.name AS kind, r.pid, g.exe, g.argv, g.euid AS uid,
        CASE l.location WHEN 1 THEN 'host' WHEN 2 THEN 'container' ELSE 'unknown' END AS location,
-       iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, p.namespace, c.name AS container, c.container_id, c.image,
+       p.title AS pod, p.namespace, c.name AS container, c.container_id, c.image,
        d.detail, e.numbers
 FROM event e
 JOIN kind k ON k.id = e.kind
 JOIN place l ON l.id = e.place
+JOIN container c ON c.id = l.container
+JOIN pod p ON p.id = c.pod
 LEFT JOIN detail d ON d.id = e.detail
 LEFT JOIN lineage n ON n.id = e.lineage
 LEFT JOIN execution x ON x.id = n.execution
 LEFT JOIN process r ON r.id = x.process
-LEFT JOIN program g ON g.id = x.program
-LEFT JOIN container c ON c.id = l.container
-LEFT JOIN pod p ON p.id = c.pod;
+LEFT JOIN program g ON g.id = x.program;
 
 CREATE VIEW connections AS
 SELECT number, time, time_ns, kind, pid, exe, pod, container,
@@ -278,7 +288,7 @@ SELECT a.number, strftime('%Y-%m-%dT%H:%M:%S', a.time / 1000000000, 'unixepoch')
        strftime('%Y-%m-%dT%H:%M:%S', a.last / 1000000000, 'unixepoch') || printf('.%03dZ', a.last / 1000000 % 1000) AS last, a.count, a.rule,
        CASE a.severity WHEN 1 THEN 'informational' WHEN 2 THEN 'low' WHEN 3 THEN 'medium' WHEN 4 THEN 'high'
                        WHEN 5 THEN 'critical' END AS severity,
-       a.title, a.message, r.pid, g.exe, g.argv, iif(p.name = '', p.uid, p.namespace || '/' || p.name) AS pod, c.name AS container, c.image,
+       a.title, a.message, r.pid, g.exe, g.argv, p.title AS pod, c.name AS container, c.image,
        a.facts, a.id, a.event, a.evidence
 FROM alert a
 JOIN place l ON l.id = a.place
@@ -286,5 +296,5 @@ JOIN lineage n ON n.id = a.lineage
 JOIN execution x ON x.id = n.execution
 JOIN process r ON r.id = x.process
 JOIN program g ON g.id = x.program
-LEFT JOIN container c ON c.id = l.container
-LEFT JOIN pod p ON p.id = c.pod;
+JOIN container c ON c.id = l.container
+JOIN pod p ON p.id = c.pod;
