@@ -78,7 +78,13 @@ enum Task {
         /// How many pairs of runs, without the agent and with it
         #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
         pairs: u32,
-        /// Write the report to xtask/records/benchmarks.md
+        /// Measure history instead: programs started all the time with questions beside them, and a day of ten million events
+        #[arg(long)]
+        history: bool,
+        /// How long programs are started
+        #[arg(long, value_name = "N", default_value_t = 10, requires = "history", value_parser = clap::value_parser!(u32).range(1..=1440))]
+        minutes: u32,
+        /// Write the report to xtask/records: benchmarks.md or history.md
         #[arg(long)]
         record: bool,
     },
@@ -126,7 +132,13 @@ fn perform(task: Task) -> Result<ExitCode> {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,
         }),
-        Task::Bench { pairs, record } => bench::run(pairs, record).map(|()| ExitCode::SUCCESS),
+        Task::Bench {
+            history: true,
+            minutes,
+            record,
+            ..
+        } => bench::history::run(minutes, record).map(|()| ExitCode::SUCCESS),
+        Task::Bench { pairs, record, .. } => bench::run(pairs, record).map(|()| ExitCode::SUCCESS),
         Task::Vm {
             kernels,
             agent,
