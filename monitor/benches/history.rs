@@ -5,10 +5,7 @@
 use std::{
     path::Path,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -178,7 +175,7 @@ fn of_pod() -> Narrow {
 fn last_of_pod(store: &Arc<Store>, count: usize) -> u64 {
     let mut past = Past::new(Arc::clone(store), of_pod());
     let after = past
-        .last::<Event>(u64::MAX >> 1, count, &|_, _| true)
+        .last::<Event>((0, u64::MAX >> 1), count, &|_, _| true)
         .unwrap_or(0);
     read(&mut past, after)
 }
@@ -203,12 +200,10 @@ fn read(past: &mut Past, mut after: u64) -> u64 {
 }
 
 fn rows(store: &Store, sql: &str) -> anyhow::Result<u64> {
-    let mut session = Session::open(&store.parts())?;
+    let mut session = Session::open(&store.parts(), Duration::from_secs(600), &Arc::default())?;
     let mut count = 0;
     session.run(
         sql,
-        Duration::from_secs(600),
-        &Arc::new(AtomicBool::new(false)),
         |_| {},
         |_| {
             count += 1;

@@ -24,7 +24,7 @@ use rustix::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
 };
 use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
@@ -43,6 +43,7 @@ use crate::{
         rings::Rings,
         sensors,
     },
+    memory,
     policy::catalogue::Catalogue,
     process::procfs,
     redact::Redactor,
@@ -59,6 +60,9 @@ use crate::{
 
 /// Name of the socket in the state directory.
 pub const SOCKET: &str = "watchkeeper.sock";
+
+/// Questions of history that are answered at a time.
+const QUESTIONS: usize = 4;
 
 /// How long the end may take what still runs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -117,6 +121,7 @@ pub fn run(
             "starting the agent: it must run as root, to load eBPF programs and to read every process; use sudo"
         );
     }
+    memory::share();
     let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
     let watch = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
@@ -160,6 +165,7 @@ pub fn run(
         },
         store: store.clone(),
         store_trouble,
+        questions: Arc::new(Semaphore::new(QUESTIONS)),
         containers: registry.listing(),
         connection: Arc::default(),
         figures: Arc::default(),
@@ -175,16 +181,15 @@ pub fn run(
     let mut past = store
         .as_ref()
         .map(|store| Past::new(Arc::clone(store), Narrow::default()));
-    let restored = past
-        .as_mut()
-        .map_or_else(Vec::new, |past| past.alerts(&sources.context.boot_id));
-    let restored: Vec<_> = restored
-        .into_iter()
-        .filter(|(_, alert, _)| {
-            let key = alert.process.key;
-            procfs::start_ticks(key.pid) == Some(key.start_ticks)
-        })
-        .collect();
+    let runs = |alert: &Alert| {
+        let key = alert.process.key;
+        procfs::start_ticks(key.pid) == Some(key.start_ticks)
+    };
+    let mut restored = past.as_mut().map_or_else(Vec::new, |past| {
+        past.alerts(&sources.context.boot_id, &runs)
+    });
+    // The newest are remembered longest.
+    restored.reverse();
     let writer = match (store, numbers) {
         (Some(store), Some(numbers)) => Some(
             writer::start(
@@ -219,7 +224,7 @@ pub fn run(
     let mut engine =
         RunningEngine::start(kernel, registry, questions, catalogue, watched, &sources)?;
 
-    release_memory();
+    memory::release();
     on_ready(&sources)?;
     if let Some(metrics) = metrics {
         runtime.spawn(metrics.serve(sources.clone()));
@@ -314,15 +319,6 @@ fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
         }
     }
     Ok(kernel)
-}
-
-/// Gives back to the kernel what loading needed: parsing the kernel's types takes tens of megabytes, once.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the function has no preconditions, and may be called from any thread (malloc_trim(3)).
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// Who asks the runtimes, and tells those who follow a stream of what it learnt.

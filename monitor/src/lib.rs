@@ -3,7 +3,8 @@
 //! Data flows one way, and a module knows the ones before it in this line, never the ones after:
 //! [`kernel`] → [`process`] → [`container`] → [`event`] → [`policy`] → [`detect`] → [`store`] → [`serve`]. [`engine`]
 //! carries records along it, [`agent`] puts the parts together, [`cli`] is what people type. [`network`] reads what was
-//! captured of messages and connections, and [`redact`] cuts secrets out of arguments: they know none of these.
+//! captured of messages and connections, [`redact`] cuts secrets out of arguments, and [`memory`] gives back what is free: they know
+//! none of these.
 
 pub mod agent;
 pub mod cli;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod event;
 pub mod interpret;
 pub mod kernel;
+pub mod memory;
 pub mod network;
 pub mod policy;
 pub mod process;

@@ -73,8 +73,11 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut manifest_name = path.clone().into_os_string();
     manifest_name.push(".manifest.json");
     let manifest_path = PathBuf::from(manifest_name);
-    let manifest_file = create(&manifest_path)?;
     let mut file = Hashed::new(create(&path)?);
+    let manifest_file = create(&manifest_path).inspect_err(|_| {
+        // Nothing is in it yet.
+        let _ = std::fs::remove_file(&path);
+    })?;
     let selection = Selected {
         filter: arguments.filter.into(),
         kinds: arguments.kind.into_iter().map(Into::into).collect(),
@@ -246,12 +249,16 @@ async fn lines(
         .into_inner();
     while let Some(message) = alerts.message().await.map_err(&failed)? {
         use v1::alerts_watch_response::Item;
-        if let Some(Item::Alert(alert)) = &message.item {
-            summary.alerts += 1;
-            summary.node.clone_from(&alert.node);
-            writeln!(file, "{}", json::line("AlertsWatchResponse", &message)?)
-                .context("writing the export")?;
+        match &message.item {
+            Some(Item::Alert(alert)) => {
+                summary.alerts += 1;
+                summary.node.clone_from(&alert.node);
+            }
+            Some(Item::Lost(lost)) => summary.gaps.push(lost.reason.clone()),
+            Some(Item::Amended(_) | Item::Heartbeat(_)) | None => continue,
         }
+        writeln!(file, "{}", json::line("AlertsWatchResponse", &message)?)
+            .context("writing the export")?;
     }
     Ok(summary)
 }

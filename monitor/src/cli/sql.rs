@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     output: Format,
 }
 
+/// A row may have many long texts.
+const MAX_MESSAGE: usize = 128 << 20;
+
 /// How rows are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -80,6 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let channel = arguments.connection.connect().await?;
         let failed = client::refused("asking history");
         let mut stream = HistoryClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
             .query(v1::HistoryQueryRequest {
                 sql,
                 max_rows: arguments.limit,
@@ -90,6 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             .into_inner();
         let mut rows = Printer::new(arguments.output);
         let mut truncated = false;
+        let mut incomplete = String::new();
         while let Some(message) = stream.message().await.map_err(&failed)? {
             if !message.columns.is_empty() {
                 rows.columns(message.columns)?;
@@ -98,8 +103,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 rows.row(row.values)?;
             }
             truncated |= message.truncated;
+            if !message.incomplete.is_empty() {
+                incomplete = message.incomplete;
+            }
         }
         rows.finish()?;
+        if !incomplete.is_empty() {
+            eprintln!("watchkeeper: something is missing: {}", clean(&incomplete));
+        }
         if truncated {
             eprintln!(
                 "watchkeeper: there are more than {} rows; --limit shows more",

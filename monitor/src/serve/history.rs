@@ -7,11 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::types::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{self, error::TrySendError},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -22,6 +25,7 @@ use super::{
 };
 use crate::{
     event::Event,
+    memory,
     proto::v1::{self, history_export_response::Part, value},
     store::{
         Store,
@@ -42,6 +46,9 @@ const BYTES_AT_A_TIME: usize = 256 << 10;
 /// Messages that may wait for a client.
 const WAITING: usize = 4;
 
+/// How long a client may keep a file waiting.
+const STALLED: Duration = Duration::from_secs(60);
+
 type Sender<T> = mpsc::Sender<Result<T, Status>>;
 
 #[tonic::async_trait]
@@ -60,7 +67,8 @@ impl v1::history_server::History for Sources {
                 SECONDS.1
             )));
         }
-        let store = self.up_to_now().await?;
+        let (store, lacks) = self.up_to_now().await?;
+        let place = self.place_for_a_question().await?;
         let (sender, receiver) = mpsc::channel(WAITING);
         // Whoever goes away ends it, even while it looks for its first row.
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -70,11 +78,12 @@ impl v1::history_server::History for Sources {
             cancel.store(true, Ordering::Relaxed);
         });
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = answer(&store, &request, &cancelled, &sender) {
+            if let Err(error) = answer(&store, lacks, &request, &cancelled, &sender) {
                 // The client may be gone.
                 let _ = sender.blocking_send(Err(Status::invalid_argument(format!("{error:#}"))));
             }
             watcher.abort();
+            drop(place);
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -98,7 +107,8 @@ impl v1::history_server::History for Sources {
             kinds: request.kinds,
             particulars: Particulars::default(),
         };
-        let store = self.up_to_now().await?;
+        let (store, lacks) = self.up_to_now().await?;
+        let place = self.place_for_a_question().await?;
         let context = self.context.clone();
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::task::spawn_blocking(move || {
@@ -125,26 +135,28 @@ impl v1::history_server::History for Sources {
                 &facts,
                 &|event| events.matches(event),
                 &|alert| alerts.matches(alert),
+                &|| sender.is_closed(),
             );
             let sent = match exported {
-                Ok(exported) => send_file(&exported, &context.node, &sender),
+                Ok(exported) => send_file(&exported, lacks, &context.node, &sender),
                 Err(error) => Err(Status::failed_precondition(format!("{error:#}"))),
             };
             if let Err(status) = sent {
                 // The client may be gone.
                 let _ = sender.blocking_send(Err(status));
             }
+            drop(place);
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
 impl Sources {
-    /// History on disk, with all that happened up to now.
+    /// History on disk, with all that happened up to now, and what is to be told where that could not be written.
     ///
     /// # Errors
     /// When none is kept.
-    pub async fn up_to_now(&self) -> Result<Arc<Store>, Status> {
+    pub async fn up_to_now(&self) -> Result<(Arc<Store>, Option<String>), Status> {
         let Some(store) = &self.store else {
             let why = self
                 .store_trouble
@@ -152,19 +164,59 @@ impl Sources {
                 .unwrap_or_else(|| "the agent was told to keep no history on disk".to_owned());
             return Err(Status::failed_precondition(why));
         };
-        store
-            .flush(self.events.recent.last(), self.alerts.recent.last())
-            .await;
-        Ok(Arc::clone(store))
+        let (event, alert) = (self.events.recent.last(), self.alerts.recent.last());
+        store.flush(event, alert).await;
+        Ok((Arc::clone(store), store.lacks(event, alert)))
+    }
+}
+
+impl Sources {
+    /// A place among the questions that take long: each holds a thread, files and memory.
+    ///
+    /// # Errors
+    /// When none becomes free in time.
+    pub async fn place_for_a_question(&self) -> Result<Place, Status> {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let place = Arc::clone(&self.questions).acquire_owned();
+        match tokio::time::timeout(PATIENCE, place).await {
+            Ok(Ok(place)) => Ok(Place(Some(place))),
+            _ => Err(Status::resource_exhausted(
+                "other questions are being answered; try again when they are",
+            )),
+        }
+    }
+}
+
+/// A place among the questions that take long. What the answer took is given back with it.
+pub struct Place(Option<OwnedSemaphorePermit>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        memory::release();
+        self.0 = None;
     }
 }
 
 /// The client is gone.
 struct Gone;
 
+/// Sends a message to a client that may be slow, but no longer than this: whoever waits with a question holds up history.
+fn send_until<T>(sender: &Sender<T>, message: T, deadline: Instant) -> Result<(), Gone> {
+    let mut message = Ok(message);
+    loop {
+        match sender.try_send(message) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
+            Err(_) => return Err(Gone),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Runs a question, and sends its rows as they come.
 fn answer(
     store: &Store,
+    lacks: Option<String>,
     request: &v1::HistoryQueryRequest,
     cancelled: &Arc<AtomicBool>,
     sender: &Sender<v1::HistoryQueryResponse>,
@@ -172,21 +224,21 @@ fn answer(
     let or = |asked: u32, usual: u32| if asked == 0 { usual } else { asked };
     let max_rows = or(request.max_rows, ROWS);
     let max_time = Duration::from_secs(or(request.max_seconds, SECONDS.0).into());
+    let deadline = Instant::now() + max_time;
     let send = |columns, rows, truncated| {
         let message = v1::HistoryQueryResponse {
             columns,
             rows,
             truncated,
+            incomplete: String::new(),
         };
-        sender.blocking_send(Ok(message)).map_err(|_| Gone)
+        send_until(sender, message, deadline)
     };
-    let mut session = Session::open(&store.parts())?;
+    let mut session = Session::open(&store.parts(), max_time, cancelled)?;
     let mut rows = Vec::new();
     let (mut count, mut bytes) = (0, 0);
     let answered = session.run(
         &request.sql,
-        max_time,
-        cancelled,
         |columns| {
             // A client that is gone is found out with the first rows.
             let _ = send(columns, Vec::new(), false);
@@ -210,8 +262,14 @@ fn answer(
             }
         },
     )?;
+    let end = v1::HistoryQueryResponse {
+        columns: Vec::new(),
+        rows,
+        truncated: answered == Answered::Truncated,
+        incomplete: lacks.unwrap_or_default(),
+    };
     // A client that is gone does not need the end.
-    let _ = send(Vec::new(), rows, answered == Answered::Truncated);
+    let _ = send_until(sender, end, deadline);
     Ok(())
 }
 
@@ -238,15 +296,15 @@ fn message(value: Value) -> v1::Value {
 /// Sends a file and what is in it.
 fn send_file(
     exported: &Exported,
+    lacks: Option<String>,
     node: &str,
     sender: &Sender<v1::HistoryExportResponse>,
 ) -> Result<(), Status> {
     let failed = |error: std::io::Error| Status::internal(format!("reading the export: {error}"));
     let send = |part| {
         let message = v1::HistoryExportResponse { part: Some(part) };
-        sender
-            .blocking_send(Ok(message))
-            .map_err(|_| Status::cancelled("the client is gone"))
+        send_until(sender, message, Instant::now() + STALLED)
+            .map_err(|Gone| Status::cancelled("the client is gone, or does not read"))
     };
     let mut file = std::fs::File::open(&exported.path).map_err(failed)?;
     let mut buffer = vec![0; BYTES_AT_A_TIME];
@@ -263,6 +321,11 @@ fn send_file(
         alerts: exported.alerts,
         first_event: exported.span.map(|span| convert::timestamp(span.0)),
         last_event: exported.span.map(|span| convert::timestamp(span.1)),
-        gaps: exported.gaps.iter().map(|gap| gap.reason.clone()).collect(),
+        gaps: exported
+            .gaps
+            .iter()
+            .map(|gap| gap.reason.clone())
+            .chain(lacks)
+            .collect(),
     }))
 }

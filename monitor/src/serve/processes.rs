@@ -55,10 +55,13 @@ impl v1::processes_server::Processes for Sources {
                 .flush(self.events.recent.last(), self.alerts.recent.last())
                 .await;
         }
+        let place = self.place_for_a_question().await?;
         let sources = self.clone();
         let tree = tokio::task::spawn_blocking(move || {
             let range = (since, until);
-            sources.tree_of(&about, alert.as_deref(), range, most as usize)
+            let tree = sources.tree_of(&about, alert.as_deref(), range, most as usize);
+            drop(place);
+            tree
         });
         let tree = tree
             .await
@@ -124,7 +127,7 @@ impl Sources {
             }),
             kinds: Vec::new(),
         };
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(subject);
         let mut count = 0;
         let wanted = Wanted::new(None, range.0, range.1).map_err(Status::invalid_argument)?;
         let mut gaps = self.each(&narrow, range, &mut |number, event: &Event, boot| {
@@ -155,8 +158,8 @@ impl Sources {
             let mut past = Past::new(Arc::clone(store), Narrow::default());
             builder.end(&mut |(boot, key)| past.end_of(boot, *key));
         }
-        let mut tree = builder.finish(&self.context, &subject, most);
-        if tree.processes.is_empty() {
+        let mut tree = builder.finish(&self.context, most);
+        if tree.processes.is_empty() && tree.left_out == 0 {
             return Err(Status::not_found(
                 "nothing is known of it for that time; a longer one may show it",
             ));
@@ -241,31 +244,52 @@ impl Sources {
         let sequence = self.sequence();
         let mut gaps = Vec::new();
         let mut after = sequence.recent.oldest_number().saturating_sub(1);
-        if let Some(store) = &sequence.store {
+        let mut end_in_time = u64::MAX;
+        let mut past = sequence
+            .store
+            .as_ref()
+            .map(|store| (store, Past::new(Arc::clone(store), narrow.clone())));
+        if let Some((store, past)) = &mut past {
             let settled = T::settled(&store.settled().borrow());
-            let mut past = Past::new(Arc::clone(store), narrow.clone());
-            let mut next = match since {
-                Some(since) if T::GAPS => past.before(since).unwrap_or(settled),
+            after = match since {
+                Some(since) if T::BY_TIME => past.before(since).unwrap_or(settled),
                 _ => past.beginning::<T>().unwrap_or(settled),
             };
-            let end = match until {
-                Some(until) if T::GAPS => past.up_to(until).unwrap_or(0).min(settled),
-                _ => settled,
-            };
-            while next < end {
-                let slice = past.read::<T>(next, end, STEP);
+            // Only where all that memory has now is on disk: what is later is not wanted then.
+            if let Some(until) = until.filter(|_| T::BY_TIME && settled >= sequence.recent.last()) {
+                end_in_time = past.up_to(until).unwrap_or(0);
+            }
+        }
+        loop {
+            let batch = sequence.recent.after(Some(after), STEP);
+            if batch.missed > 0 {
+                let until = after + batch.missed;
+                let Some((store, past)) = &mut past else {
+                    return gaps;
+                };
+                // What memory has let go of since the last look is on disk by now, or missing.
+                let settled = T::settled(&store.settled().borrow());
+                let end = settled.min(until);
+                if end <= after {
+                    gaps.push("what memory has let go of is not written".to_owned());
+                    after = until;
+                    continue;
+                }
+                let last = end_in_time.min(end);
+                if last <= after {
+                    after = end;
+                    continue;
+                }
+                let slice = past.read::<T>(after, last, STEP);
                 gaps.extend(slice.gaps.into_iter().map(|gap| gap.reason));
                 for (number, value) in &slice.items {
                     if take(*number, value, slice.boot_id.as_deref()).is_break() {
                         return gaps;
                     }
                 }
-                next = slice.scanned;
+                after = slice.scanned;
+                continue;
             }
-            after = settled;
-        }
-        loop {
-            let batch = sequence.recent.after(Some(after), STEP);
             if batch.items.is_empty() {
                 return gaps;
             }

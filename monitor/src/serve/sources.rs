@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::{convert::Context, watch::Sequence};
@@ -33,6 +34,8 @@ pub struct Sources {
     pub store: Option<Arc<Store>>,
     /// Why it is not kept, where that was not asked for.
     pub store_trouble: Option<String>,
+    /// Places for questions that take long.
+    pub questions: Arc<Semaphore>,
     /// The containers.
     pub containers: Arc<Listing>,
     /// The connection to the runtime.

@@ -25,6 +25,8 @@ const MAX_PROCESSES: usize = 50_000;
 const MAX_EXECUTIONS: usize = 64;
 /// Most activities of a process.
 const MAX_ACTIVITIES: usize = 64;
+/// About the most bytes of all processes and activities.
+const MAX_BYTES: usize = 128 << 20;
 
 /// A process of some boot of the node.
 pub type Key = (Arc<str>, ProcessKey);
@@ -39,10 +41,12 @@ pub enum Subject {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
+    subject: Subject,
     nodes: HashMap<Key, Node>,
     refused: u32,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -77,8 +81,32 @@ struct Activity {
 }
 
 impl Builder {
+    /// A tree of what is asked for.
+    #[must_use]
+    pub fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            nodes: HashMap::new(),
+            refused: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether an event is one of the process that is asked for, or of one that descends from it.
+    fn concerns(&self, context: &Context, event: &Event) -> bool {
+        let Subject::Process((boot, key)) = &self.subject else {
+            return true;
+        };
+        let process = event.process.iter();
+        let ancestors = event.ancestors.iter().map(|ancestor| &ancestor.process);
+        **boot == *context.boot_id && process.chain(ancestors).any(|found| found.key == *key)
+    }
+
     /// Takes an event in.
     pub fn add(&mut self, context: &Context, number: u64, event: &Event) {
+        if !self.concerns(context, event) {
+            return;
+        }
         let boot: Arc<str> = context.boot_id.as_str().into();
         let ancestors = &event.ancestors;
         for (index, ancestor) in ancestors.iter().enumerate() {
@@ -124,7 +152,11 @@ impl Builder {
                     child.on_host |= place.1;
                 }
             }
-            _ => node.does(context, number, event),
+            _ => {
+                let bytes = self.bytes;
+                let node = self.nodes.get_mut(&(boot, process.key));
+                self.bytes += node.map_or(0, |node| node.does(context, number, event, bytes));
+            }
         }
     }
 
@@ -162,32 +194,32 @@ impl Builder {
         started: SystemTime,
     ) -> Option<&mut Node> {
         let key = (Arc::clone(boot), key);
-        if self.nodes.len() >= MAX_PROCESSES && !self.nodes.contains_key(&key) {
+        let full = self.nodes.len() >= MAX_PROCESSES || self.bytes >= MAX_BYTES;
+        if full && !self.nodes.contains_key(&key) {
             self.refused = self.refused.saturating_add(1);
             return None;
         }
-        Some(self.nodes.entry(key).or_insert_with(|| Node {
-            started,
-            parent: None,
-            executions: Vec::new(),
-            ended: None,
-            container: None,
-            on_host: false,
-            activities: Vec::new(),
-            known: HashMap::new(),
-            left_out: 0,
-            alerts: Vec::new(),
+        let bytes = &mut self.bytes;
+        Some(self.nodes.entry(key).or_insert_with(|| {
+            *bytes += size_of::<Node>() + size_of::<Key>();
+            Node {
+                started,
+                parent: None,
+                executions: Vec::new(),
+                ended: None,
+                container: None,
+                on_host: false,
+                activities: Vec::new(),
+                known: HashMap::new(),
+                left_out: 0,
+                alerts: Vec::new(),
+            }
         }))
     }
 
     /// The tree of what is asked for, of at most `most` processes.
     #[must_use]
-    pub fn finish(
-        self,
-        context: &Context,
-        subject: &Subject,
-        most: usize,
-    ) -> v1::ProcessesTreeResponse {
+    pub fn finish(self, context: &Context, most: usize) -> v1::ProcessesTreeResponse {
         let mut children: HashMap<Key, BTreeSet<(SystemTime, ProcessKey)>> = HashMap::new();
         for ((boot, key), node) in &self.nodes {
             if let Some(parent) = node.parent {
@@ -197,7 +229,7 @@ impl Builder {
                     .insert((node.started, *key));
             }
         }
-        let asked = self.asked(subject, &children);
+        let asked = self.asked(&children);
         // With their ancestors, as far as they are known.
         let mut shown: HashSet<Key> = HashSet::new();
         for key in &asked {
@@ -254,12 +286,8 @@ impl Builder {
         }
     }
 
-    fn asked(
-        &self,
-        subject: &Subject,
-        children: &HashMap<Key, BTreeSet<(SystemTime, ProcessKey)>>,
-    ) -> HashSet<Key> {
-        match subject {
+    fn asked(&self, children: &HashMap<Key, BTreeSet<(SystemTime, ProcessKey)>>) -> HashSet<Key> {
+        match &self.subject {
             Subject::Containers(ids) => self
                 .nodes
                 .iter()
@@ -316,13 +344,14 @@ impl Node {
         }
     }
 
-    /// Notes what the process did.
-    fn does(&mut self, context: &Context, number: u64, event: &Event) {
+    /// Notes what the process did; returns how many bytes that took. `bytes` are taken by now.
+    fn does(&mut self, context: &Context, number: u64, event: &Event, bytes: usize) -> usize {
         let fixed = detail::parts(event).fixed;
         let mut content = Vec::new();
         if let Some(fixed) = &fixed {
             fixed.encode(&mut content);
         }
+        let size = 2 * content.len() + size_of::<Activity>();
         let key = (i32::from(event.detail.kind()), content);
         if let Some(activity) = self
             .known
@@ -331,11 +360,11 @@ impl Node {
         {
             activity.count = activity.count.saturating_add(1);
             activity.last = activity.last.max(event.time);
-            return;
+            return 0;
         }
-        if self.activities.len() >= MAX_ACTIVITIES {
+        if self.activities.len() >= MAX_ACTIVITIES || bytes >= MAX_BYTES {
             self.left_out = self.left_out.saturating_add(1);
-            return;
+            return 0;
         }
         self.known.insert(key, self.activities.len());
         let whole = context.event(number, event);
@@ -349,6 +378,7 @@ impl Node {
             count: 1,
             last: event.time,
         });
+        size
     }
 
     fn message(

@@ -235,7 +235,7 @@ impl<M: Messages> Stream<M> {
         if self.range.last > 0 {
             after = self.newest(after, end_of_past).await;
         }
-        let end_on_disk = self.end_on_disk().await;
+        let end_on_disk = self.end_on_disk(end_of_past).await;
         // Clocks are set back: what is too late in the past does not end it, but nothing live is wanted any more.
         let mut over = self
             .range
@@ -408,7 +408,7 @@ impl<M: Messages> Stream<M> {
         let since = self.range.since;
         self.with_past(move |past| match since {
             // The times of alerts are not in order, and they are few.
-            Some(since) if M::Value::GAPS => Some(past.before(since).unwrap_or(settled)),
+            Some(since) if M::Value::BY_TIME => Some(past.before(since).unwrap_or(settled)),
             _ => past.beginning::<M::Value>(),
         })
         .await
@@ -416,9 +416,14 @@ impl<M: Messages> Stream<M> {
         .unwrap_or(oldest)
     }
 
-    /// The number up to which what is on disk may be wanted.
-    async fn end_on_disk(&mut self) -> u64 {
-        let Some(until) = self.range.until.filter(|_| M::Value::GAPS) else {
+    /// The number up to which what is on disk may be wanted, where all of the past is there.
+    async fn end_on_disk(&mut self, end_of_past: u64) -> u64 {
+        let settled = self
+            .store
+            .as_ref()
+            .map_or(0, |store| M::Value::settled(&store.settled().borrow()));
+        let by_time = M::Value::BY_TIME && settled >= end_of_past;
+        let Some(until) = self.range.until.filter(|_| by_time) else {
             return u64::MAX;
         };
         self.with_past(move |past| past.up_to(until).unwrap_or(0))
@@ -460,7 +465,7 @@ impl<M: Messages> Stream<M> {
         let messages = Arc::clone(&self.messages);
         let found = self
             .with_past(move |past| {
-                past.last::<M::Value>(in_memory, missing, &|number, value| {
+                past.last::<M::Value>((after, in_memory), missing, &|number, value| {
                     messages.wants(number, value)
                 })
             })
@@ -484,6 +489,7 @@ mod tests {
     use super::*;
     use crate::store::{
         Part, Settled,
+        insert::Which,
         read::{Numbered, Reader, Selection},
     };
 
@@ -538,7 +544,8 @@ mod tests {
         fn read(_: &mut Reader, _: &Selection) -> anyhow::Result<Numbered<Self>> {
             Ok(Vec::new())
         }
-        const GAPS: bool = false;
+        const SEQUENCE: Which = Which::Events;
+        const BY_TIME: bool = false;
         const DURABLE: bool = false;
     }
 

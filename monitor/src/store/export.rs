@@ -1,13 +1,17 @@
 //! Evidence: part of history in a file of its own, with the same schema.
 
-use std::{fs, path::PathBuf, time::SystemTime};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
 use super::{
     Store,
-    insert::Inserter,
+    insert::{Inserter, Which},
     past::{Gap, Past},
     segment::Segment,
 };
@@ -35,10 +39,24 @@ impl Drop for Exported {
     }
 }
 
+/// Removes exports that nobody waits for.
+pub fn remove_left_over(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            // It does no harm beside the room it takes.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// How names of exports begin.
+const PREFIX: &str = "export-";
+
 /// Elements that are read at a time.
 const STEP: usize = 1_024;
 
-/// Writes what is wanted of the events above `after` and up to `until` (and of all alerts) into a file beside the history.
+/// Writes what is wanted of the events above `after` and up to `until` (and of all alerts) into a file beside the history, until `is_over` says that
+/// nobody waits for it any more.
 ///
 /// # Errors
 /// When it can't be written, or is of more than one boot.
@@ -49,11 +67,17 @@ pub fn export(
     facts: &[(&str, &str)],
     wants_event: &dyn Fn(&Event) -> bool,
     wants_alert: &dyn Fn(&Alert) -> bool,
+    is_over: &dyn Fn() -> bool,
 ) -> anyhow::Result<Exported> {
     let path = store
         .directory()
-        .join(format!("export-{}.sqlite", Uuid::now_v7().simple()));
-    let segment = Segment { sequence: 0, path };
+        .join(format!("{PREFIX}{}.sqlite", Uuid::now_v7().simple()));
+    let segment = Segment {
+        sequence: 0,
+        first_event: 0,
+        first_alert: 0,
+        path,
+    };
     let mut exported = Exported {
         path: segment.path.clone(),
         events: 0,
@@ -76,7 +100,7 @@ pub fn export(
         )
     };
     let mut after = after;
-    while after < until {
+    while after < until && !is_over() {
         let slice = past.read::<Event>(after, until, STEP);
         after = slice.scanned;
         let transaction = connection.unchecked_transaction()?;
@@ -91,7 +115,14 @@ pub fn export(
             exported.span = Some((first.min(event.time), last.max(event.time)));
         }
         for gap in &slice.gaps {
-            Inserter::gap(&transaction, gap.first, gap.first, gap.count, &gap.reason)?;
+            Inserter::gap(
+                &transaction,
+                Which::Events,
+                gap.first,
+                gap.first,
+                gap.count,
+                &gap.reason,
+            )?;
         }
         exported.gaps.extend(slice.gaps);
         inserter.settle(&transaction)?;
@@ -109,6 +140,18 @@ pub fn export(
                 exported.alerts += 1;
             }
         }
+        for gap in &slice.gaps {
+            let (first, count) = (gap.first, gap.count);
+            Inserter::gap(
+                &transaction,
+                Which::Alerts,
+                first,
+                first,
+                count,
+                &gap.reason,
+            )?;
+        }
+        exported.gaps.extend(slice.gaps);
     }
     if let Some(boot) = &boot {
         let short = boot.get(..8).unwrap_or(boot);

@@ -38,6 +38,26 @@ const fn remembered(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).expect("not zero")
 }
 
+/// One of the two sequences that history has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Events.
+    Events,
+    /// Alerts.
+    Alerts,
+}
+
+impl Which {
+    /// The table of what is missing of it.
+    #[must_use]
+    pub fn gaps(self) -> &'static str {
+        match self {
+            Self::Events => "gap",
+            Self::Alerts => "alert_gap",
+        }
+    }
+}
+
 /// Names an execution within a boot.
 type ExecutionKey = (ProcessKey, u64);
 
@@ -200,7 +220,7 @@ impl Inserter {
         Ok(())
     }
 
-    /// Writes an alert, or writes over it what has changed: how often it was found.
+    /// Writes an alert. Returns how often it was found, as it is written.
     ///
     /// # Errors
     /// When SQLite can't.
@@ -209,7 +229,7 @@ impl Inserter {
         connection: &Connection,
         number: u64,
         alert: &Alert,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<u32> {
         let event = &alert.event;
         let lineage = self.lineage(
             connection,
@@ -253,7 +273,7 @@ impl Inserter {
                 place,
                 injected_by,
             ])?;
-        Ok(())
+        Ok(tally.count)
     }
 
     /// Writes how often an alert was found by now. `false` where it is not in this segment.
@@ -273,19 +293,23 @@ impl Inserter {
         Ok(changed > 0)
     }
 
-    /// Writes down that events are missing.
+    /// Writes down that events or alerts are missing.
     ///
     /// # Errors
     /// When SQLite can't.
     pub fn gap(
         connection: &Connection,
+        of: Which,
         first: u64,
         last: u64,
         count: u64,
         reason: &str,
     ) -> anyhow::Result<()> {
+        let table = of.gaps();
         connection
-            .prepare_cached("INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(&format!(
+                "INSERT OR REPLACE INTO {table} VALUES (?1, ?2, ?3, ?4)"
+            ))?
             .execute(params![signed(first), signed(last), signed(count), reason])?;
         Ok(())
     }
@@ -410,7 +434,10 @@ impl Inserter {
     /// # Errors
     /// When SQLite can't.
     pub fn amend(&mut self, connection: &Connection, container: &Container) -> anyhow::Result<()> {
-        if self.containers.contains(&container.slot) {
+        let known = connection
+            .prepare_cached("SELECT 1 FROM container WHERE container_id = ?1 AND cgroup_id = ?2")?
+            .exists(params![container.id, signed(container.cgroup_id)])?;
+        if known {
             self.write_container(connection, container)?;
         }
         Ok(())
@@ -445,7 +472,7 @@ impl Inserter {
                 "INSERT INTO container (container_id, runtime, cgroup_path, cgroup_id, init_pid, first_seen, ended, metadata,
                      reason, name, image, image_digest, labels, sandbox, pod)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-                 ON CONFLICT (container_id, cgroup_id) DO UPDATE SET runtime = ?2, init_pid = ?5, ended = ?7, metadata = ?8,
+                 ON CONFLICT (container_id, cgroup_id) DO UPDATE SET runtime = ?2, init_pid = ?5, ended = coalesce(?7, ended), metadata = ?8,
                      reason = ?9, name = ?10, image = ?11, image_digest = ?12, labels = ?13, sandbox = ?14, pod = ?15
                  RETURNING id",
             )?

@@ -50,6 +50,8 @@ pub struct Limits {
 
 /// Into how many segments history is divided, by size and by age.
 pub const DIVISIONS: u64 = 8;
+/// Most segments: each start of the node begins one, and SQL looks at all of them at once.
+pub const MAX_SEGMENTS: usize = 48;
 /// The least size of history: below it segments are too small to be worth their overhead.
 pub const MIN_BYTES: u64 = 16 << 20;
 
@@ -147,13 +149,22 @@ impl Store {
             Err(error) => return Err(io::Error::from(error)).with_context(doing),
         }
         let (numbers, last_event, last_alert) = Numbers::open(directory).with_context(doing)?;
-        let mut parts = Vec::new();
-        for segment in Segment::list(directory).with_context(doing)? {
-            match part(&segment) {
-                Ok(part) => parts.push(part),
-                Err(error) => set_aside(&segment, &error),
-            }
-        }
+        // What an agent that was killed had not sent.
+        export::remove_left_over(directory);
+        let parts: Vec<Part> = Segment::list(directory)
+            .with_context(doing)?
+            .into_iter()
+            .map(Part::of)
+            .collect();
+        // Where the file with the numbers was lost, those of the segments are not given again.
+        let beyond = |first: u64, taken: u64| if first > taken { first + LOST } else { taken };
+        let (last_event, last_alert) = match parts.last() {
+            Some(part) => (
+                beyond(part.first_event, last_event),
+                beyond(part.first_alert, last_alert),
+            ),
+            None => (last_event, last_alert),
+        };
         let store = Self {
             directory: directory.to_path_buf(),
             limits,
@@ -223,6 +234,17 @@ impl Store {
         self.settled.subscribe()
     }
 
+    /// What is to be told of an answer, where not all up to these numbers is in it.
+    #[must_use]
+    pub fn lacks(&self, event: u64, alert: u64) -> Option<String> {
+        let settled = *self.settled.borrow();
+        (settled.events < event || settled.alerts < alert).then(|| {
+            self.trouble().unwrap_or_else(|| {
+                "what happened in the last moments is not written yet".to_owned()
+            })
+        })
+    }
+
     /// Waits until history has come as far as `wanted` says, for at most `patience`.
     pub async fn wait(&self, patience: Duration, wanted: impl FnMut(&Settled) -> bool) {
         let mut settled = self.settled.subscribe();
@@ -272,20 +294,20 @@ impl Store {
     }
 }
 
-/// Opens a segment far enough to know where it begins.
-fn part(segment: &Segment) -> anyhow::Result<Part> {
-    let connection = segment.read()?;
-    let number = |name| -> anyhow::Result<u64> {
-        segment::fact(&connection, name)?
-            .and_then(|text| text.parse().ok())
-            .with_context(|| format!("it does not say its {name}"))
-    };
-    Ok(Part {
-        segment: segment.clone(),
-        first_event: number("first_event")?,
-        first_alert: number("first_alert")?,
-    })
+impl Part {
+    /// What a segment is to readers.
+    #[must_use]
+    pub fn of(segment: Segment) -> Self {
+        Self {
+            first_event: segment.first_event,
+            first_alert: segment.first_alert,
+            segment,
+        }
+    }
 }
+
+/// More numbers than a segment has.
+const LOST: u64 = 1 << 40;
 
 fn set_aside(segment: &Segment, error: &anyhow::Error) {
     match segment.set_aside() {

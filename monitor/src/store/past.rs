@@ -9,6 +9,7 @@ use rusqlite::params;
 use super::{
     Part, Settled, Store,
     detail::{signed, unsigned},
+    insert::Which,
     nanoseconds,
     read::{Line, Numbered, Reader, Selection},
     segment::{self, Segment},
@@ -28,8 +29,10 @@ pub trait Kept: Sized + Send + Sync + 'static {
     /// # Errors
     /// When that can't be read.
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>>;
-    /// Where the sequence has gaps on disk.
-    const GAPS: bool;
+    /// Which of the two it is.
+    const SEQUENCE: Which;
+    /// Its times are those of its numbers, but for clocks that were set: it can be found by time.
+    const BY_TIME: bool;
     /// Whether it must be on disk before anybody hears of it.
     const DURABLE: bool;
 }
@@ -44,7 +47,8 @@ impl Kept for Event {
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
         reader.events(selection)
     }
-    const GAPS: bool = true;
+    const SEQUENCE: Which = Which::Events;
+    const BY_TIME: bool = true;
     const DURABLE: bool = false;
 }
 
@@ -58,7 +62,8 @@ impl Kept for Alert {
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
         reader.alerts(selection)
     }
-    const GAPS: bool = false;
+    const SEQUENCE: Which = Which::Alerts;
+    const BY_TIME: bool = false;
     const DURABLE: bool = true;
 }
 
@@ -242,7 +247,7 @@ impl Past {
         let is_last = index == parts.len();
         match self.read_part(part, is_last, after, end, count) {
             Ok(mut slice) => {
-                if hole && slice.scanned == end && T::GAPS {
+                if hole && slice.scanned == end {
                     slice.gaps.push(Gap {
                         first: end,
                         count: 0,
@@ -288,8 +293,9 @@ impl Past {
         self.open
             .retain(|open| open.part.segment.sequence >= part.segment.sequence);
         let open = self.at(part)?;
-        // Further containers come while it is written.
+        // Further containers come while it is written, and more becomes known of those that are there.
         if is_last {
+            open.reader.refresh();
             open.narrow(&narrow)?;
         }
         let items = T::read(
@@ -307,11 +313,7 @@ impl Past {
             Some((last, _)) if items.len() >= count => *last,
             _ => end,
         };
-        let gaps = if T::GAPS {
-            gaps(&open.reader, after, scanned)?
-        } else {
-            Vec::new()
-        };
+        let gaps = gaps(&open.reader, T::SEQUENCE, after, scanned)?;
         Ok(Slice {
             items,
             gaps,
@@ -353,27 +355,48 @@ impl Past {
         })
     }
 
-    /// The alerts of this boot, with their numbers and the segments that have them.
+    /// The newest alerts of this boot of which that holds, with their numbers and the segments that have them.
     #[must_use]
-    pub fn alerts(&mut self, boot_id: &str) -> Vec<(u64, Arc<Alert>, Segment)> {
+    pub fn alerts(
+        &mut self,
+        boot_id: &str,
+        holds: &dyn Fn(&Alert) -> bool,
+    ) -> Vec<(u64, Arc<Alert>, Segment)> {
+        /// Most alerts that are returned, and that are looked at.
+        const MOST: (usize, usize) = (4_096, 65_536);
+        const STEP: usize = 512;
         let mut found = Vec::new();
-        for part in self.store.parts() {
+        let mut seen = 0;
+        for part in self.store.parts().into_iter().rev() {
             let Ok(open) = self.at(&part) else { continue };
             if *open.reader.boot_id != *boot_id {
-                continue;
+                break;
             }
-            let everything = Selection {
-                until: u64::MAX,
-                count: usize::MAX,
-                ..Selection::default()
-            };
-            let alerts = open.reader.alerts(&everything).unwrap_or_default();
-            let segment = &part.segment;
-            found.extend(
-                alerts
-                    .into_iter()
-                    .map(|(number, alert)| (number, alert, segment.clone())),
-            );
+            let mut until = u64::MAX;
+            loop {
+                let selection = Selection {
+                    until,
+                    count: STEP,
+                    backwards: true,
+                    ..Selection::default()
+                };
+                let alerts = open.reader.alerts(&selection).unwrap_or_default();
+                seen += alerts.len();
+                let Some((lowest, _)) = alerts.last() else {
+                    break;
+                };
+                until = lowest - 1;
+                found.extend(
+                    alerts
+                        .into_iter()
+                        .filter(|(_, alert)| holds(alert))
+                        .map(|(number, alert)| (number, alert, part.segment.clone())),
+                );
+                if found.len() >= MOST.0 || seen >= MOST.1 {
+                    found.truncate(MOST.0);
+                    return found;
+                }
+            }
         }
         found
     }
@@ -409,10 +432,11 @@ impl Past {
         })
     }
 
-    /// The number to begin after, so that `count` wanted elements with numbers up to `until` follow, or all there are.
+    /// The number to begin after, so that `count` wanted elements with numbers above `after` and up to `until` follow; `None`
+    /// where there are not so many.
     pub fn last<T: Kept>(
         &mut self,
-        until: u64,
+        (after, until): (u64, u64),
         count: usize,
         wants: &dyn Fn(u64, &T) -> bool,
     ) -> Option<u64> {
@@ -423,11 +447,11 @@ impl Past {
         let parts = self.store.parts();
         let mut end = until;
         for part in parts.iter().rev() {
-            while end >= T::first(part) {
+            while end >= T::first(part) && end > after {
                 let read = |open: &mut Open| {
                     open.narrow(&narrow)?;
                     let selection = Selection {
-                        after: T::first(part) - 1,
+                        after: after.max(T::first(part) - 1),
                         until: end,
                         places: open.places.clone(),
                         kinds: narrow.kinds.clone(),
@@ -500,12 +524,13 @@ impl Open {
 }
 
 /// Gaps that end above `after` and begin up to `until`.
-fn gaps(reader: &Reader, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
+fn gaps(reader: &Reader, of: Which, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
     let gaps = reader
         .connection()
-        .prepare_cached(
-            "SELECT first, count, reason FROM gap WHERE last > ?1 AND first <= ?2 ORDER BY first",
-        )?
+        .prepare_cached(&format!(
+            "SELECT first, count, reason FROM {} WHERE last > ?1 AND first <= ?2 ORDER BY first",
+            of.gaps()
+        ))?
         .query_map(
             params![signed(after), signed(until.min(i64::MAX as u64))],
             |row| {

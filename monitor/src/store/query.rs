@@ -36,15 +36,20 @@ const VIEWS: [&str; 11] = [
     "activity",
 ];
 
-/// Longest text or blob, and longest statement.
-const MAX_LENGTH: i32 = 4 << 20;
-/// Steps of SQLite's machine between two looks at the clock: some hundred microseconds.
-const STEPS: i32 = 10_000;
+/// Longest text or blob, and longest statement. Arguments of a process are far shorter.
+const MAX_LENGTH: i32 = 1 << 20;
+/// Longest pattern of LIKE, whose cost is the product of both lengths.
+const MAX_PATTERN: i32 = 1_000;
+/// Most columns of an answer.
+const MAX_COLUMNS: i32 = 200;
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS: i32 = 500;
 
 /// A connection to all segments.
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    max_time: Duration,
 }
 
 /// How a question was answered.
@@ -57,12 +62,16 @@ pub enum Answered {
 }
 
 impl Session {
-    /// Opens the segments.
+    /// Opens the segments, for a question that may take `max_time` from now on and can be cancelled.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn open(parts: &[Part]) -> anyhow::Result<Self> {
-        let connection = Connection::open_in_memory_with_flags(
+    pub fn open(
+        parts: &[Part],
+        max_time: Duration,
+        cancelled: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
+        let mut connection = Connection::open_in_memory_with_flags(
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_MEMORY
                 | OpenFlags::SQLITE_OPEN_URI
@@ -82,7 +91,16 @@ impl Session {
                 .with_context(|| format!("opening {}", path.display()))?;
             names.push(name);
         }
-        let mut session = Self { connection };
+        let deadline = Instant::now() + max_time;
+        let gone = Arc::clone(cancelled);
+        connection.progress_handler(
+            STEPS,
+            Some(move || Instant::now() >= deadline || gone.load(Ordering::Relaxed)),
+        )?;
+        let mut session = Self {
+            connection,
+            max_time,
+        };
         session.find_copies(&names)?;
         session.unite(&names)?;
         session.confine()?;
@@ -166,6 +184,8 @@ impl Session {
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_LENGTH)?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_LENGTH)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_COLUMN, MAX_COLUMNS)?;
         connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
         connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
             AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
@@ -186,17 +206,10 @@ impl Session {
     pub fn run(
         &mut self,
         sql: &str,
-        max_time: Duration,
-        cancelled: &Arc<AtomicBool>,
         columns: impl FnOnce(Vec<String>),
         mut row: impl FnMut(Vec<Value>) -> ControlFlow<()>,
     ) -> anyhow::Result<Answered> {
-        let deadline = Instant::now() + max_time;
-        let gone = Arc::clone(cancelled);
-        self.connection.progress_handler(
-            STEPS,
-            Some(move || Instant::now() >= deadline || gone.load(Ordering::Relaxed)),
-        )?;
+        let max_time = self.max_time;
         let explain = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::OperationInterrupted) => anyhow!(
                 "it took longer than {} s; ask for less, or give it more time",

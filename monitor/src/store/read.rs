@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     num::NonZeroUsize,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, anyhow};
@@ -65,6 +65,7 @@ pub struct Reader {
     containers: HashMap<i64, Arc<Container>>,
     places: LruCache<i64, Place>,
     details: LruCache<i64, Message>,
+    refreshed: Instant,
 }
 
 /// Which events to read.
@@ -112,6 +113,7 @@ impl Reader {
             containers: HashMap::new(),
             places: LruCache::new(REMEMBERED),
             details: LruCache::new(REMEMBERED),
+            refreshed: Instant::now(),
         })
     }
 
@@ -526,8 +528,12 @@ impl Reader {
         Ok(container)
     }
 
-    /// Forgets what may have changed: more becomes known of a container while a segment is written.
+    /// Forgets what may have changed, once a second: more becomes known of a container while a segment is written.
     pub fn refresh(&mut self) {
+        if self.refreshed.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.refreshed = Instant::now();
         self.containers.clear();
         self.places.clear();
         self.lines.clear();

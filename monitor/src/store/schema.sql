@@ -162,6 +162,12 @@ CREATE TABLE gap (
     count INTEGER NOT NULL, reason TEXT NOT NULL
 );
 
+-- Alerts that could not be stored.
+CREATE TABLE alert_gap (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL,
+    count INTEGER NOT NULL, reason TEXT NOT NULL
+);
+
 CREATE TABLE alert (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -276,7 +282,9 @@ SELECT number, time, time_ns, numbers ->> '$[0]' AS count, detail ->> '$.loss.cl
        detail ->> '$.loss.reason' AS reason, pod, container, detail ->> '$.loss.cgroupId' AS cgroup_id
 FROM events WHERE kind = 'loss'
 UNION ALL
-SELECT first, NULL, NULL, count, 'history', reason, NULL, NULL, NULL FROM gap;
+SELECT first, NULL, NULL, count, 'history', reason, NULL, NULL, NULL FROM gap
+UNION ALL
+SELECT first, NULL, NULL, count, 'alerts', reason, NULL, NULL, NULL FROM alert_gap;
 
 CREATE VIEW activity AS
 SELECT k.name AS kind, d.count, strftime('%Y-%m-%dT%H:%M:%S', d.first / 1000000000, 'unixepoch') || printf('.%03dZ', d.first / 1000000 % 1000) AS first,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::proto::{kind_name, v1::EventKind};
@@ -29,18 +29,44 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Segment {
     /// Segments are numbered in the order in which they were begun.
     pub sequence: u64,
+    /// No event of it has a lower number.
+    pub first_event: u64,
+    /// Nor an alert.
+    pub first_alert: u64,
     /// The file.
     pub path: PathBuf,
 }
 
 impl Segment {
-    /// The segment of a directory with this number.
+    /// The segment of a directory with this number, which begins with these numbers. They are part of its name, so that it
+    /// need not be opened to know what it has.
     #[must_use]
-    pub fn new(directory: &Path, sequence: u64) -> Self {
+    pub fn new(directory: &Path, sequence: u64, first_event: u64, first_alert: u64) -> Self {
         Self {
             sequence,
-            path: directory.join(format!("segment-{sequence:010}.sqlite")),
+            first_event,
+            first_alert,
+            path: directory.join(format!(
+                "segment-{sequence:010}-{first_event}-{first_alert}.sqlite"
+            )),
         }
+    }
+
+    /// A number that no segment of a directory has, nor one that was set aside.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn next_sequence(directory: &Path) -> io::Result<u64> {
+        let mut highest = 0;
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            let sequence = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("segment-")?.split('-').next())
+                .and_then(|digits| digits.parse().ok());
+            highest = highest.max(sequence.unwrap_or(0));
+        }
+        Ok(highest + 1)
     }
 
     /// The segments of a directory, the oldest first.
@@ -51,12 +77,17 @@ impl Segment {
         let mut found = Vec::new();
         for entry in fs::read_dir(directory)? {
             let name = entry?.file_name();
-            let sequence = name
+            let numbers: Option<Vec<u64>> = name
                 .to_str()
                 .and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".sqlite"))
-                .and_then(|digits| digits.parse().ok());
-            if let Some(sequence) = sequence {
-                found.push(Self::new(directory, sequence));
+                .and_then(|numbers| {
+                    numbers
+                        .split('-')
+                        .map(|number| number.parse().ok())
+                        .collect()
+                });
+            if let Some([sequence, first_event, first_alert]) = numbers.as_deref() {
+                found.push(Self::new(directory, *sequence, *first_event, *first_alert));
             }
         }
         found.sort_unstable_by_key(|segment| segment.sequence);
@@ -75,6 +106,15 @@ impl Segment {
             .mode(0o600)
             .open(&self.path)
             .with_context(|| format!("making {}", self.path.display()))?;
+        let made = self.fill(facts);
+        if made.is_err() {
+            // Half of a segment is of no use.
+            let _ = self.remove();
+        }
+        made
+    }
+
+    fn fill(&self, facts: &[(&str, &str)]) -> anyhow::Result<Connection> {
         let mut connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A commit survives the end of the agent; one of the last seconds may not survive the end of the node.
@@ -119,7 +159,7 @@ impl Segment {
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
         if verdict != "ok" {
-            bail!("the file is damaged: {verdict}");
+            return Err(Unfit(format!("the file is damaged: {verdict}")).into());
         }
         Ok(connection)
     }
@@ -211,11 +251,12 @@ pub fn set_aside_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 fn check(connection: &Connection) -> anyhow::Result<()> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("application_id")? != APPLICATION {
-        bail!("it is no history of Watchkeeper");
+        return Err(Unfit("it is no history of Watchkeeper".to_owned()).into());
     }
     let version = pragma("user_version")?;
     if version != VERSION {
-        bail!("its schema has version {version}, and not {VERSION}");
+        let reason = format!("its schema has version {version}, and not {VERSION}");
+        return Err(Unfit(reason).into());
     }
     Ok(())
 }
@@ -231,20 +272,26 @@ pub fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<Stri
         .optional()
 }
 
+/// A file whose content is no segment, or not one of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unfit(String);
+
 /// Whether an error means that a file's content is at fault, and not the disk or the moment.
 #[must_use]
 pub fn is_damage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<rusqlite::Error>()
-            .and_then(rusqlite::Error::sqlite_error_code)
-            .is_some_and(|code| {
-                matches!(
-                    code,
-                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
-                )
-            })
-    })
+    error.downcast_ref::<Unfit>().is_some()
+        || error.chain().any(|cause| {
+            cause
+                .downcast_ref::<rusqlite::Error>()
+                .and_then(rusqlite::Error::sqlite_error_code)
+                .is_some_and(|code| {
+                    matches!(
+                        code,
+                        rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
+                    )
+                })
+        })
 }
 
 #[cfg(test)]
@@ -255,7 +302,7 @@ mod tests {
     fn segments_are_found_in_order_and_nothing_else_is() {
         let directory = tempfile::tempdir().expect("temporary directory");
         for sequence in [12, 3] {
-            Segment::new(directory.path(), sequence)
+            Segment::new(directory.path(), sequence, 1, 1)
                 .create(&[("store", "x")])
                 .expect("made");
         }
@@ -263,20 +310,22 @@ mod tests {
             "segment-.sqlite",
             "segment-x.sqlite",
             "numbers",
-            "segment-0000000001.damaged",
+            "segment-0000000020-5-5.damaged",
         ] {
             fs::write(directory.path().join(other), "").expect("written");
         }
         let found = Segment::list(directory.path()).expect("read");
         let sequences: Vec<_> = found.iter().map(|segment| segment.sequence).collect();
         assert_eq!(sequences, [3, 12]);
+        let next = Segment::next_sequence(directory.path()).expect("read");
+        assert_eq!(next, 21, "one that was set aside keeps its number");
         assert_eq!(set_aside_files(directory.path()).expect("read").len(), 1);
     }
 
     #[test]
     fn what_is_no_segment_is_refused_and_can_be_set_aside() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let segment = Segment::new(directory.path(), 1);
+        let segment = Segment::new(directory.path(), 1, 1, 1);
         drop(segment.create(&[]).expect("made"));
         assert!(segment.append_checked().is_ok());
         let whole = fs::read(&segment.path).expect("read");
@@ -288,10 +337,7 @@ mod tests {
             .for_each(|byte| *byte ^= 0x5a);
         fs::write(&segment.path, damaged).expect("written");
         let error = segment.append_checked().expect_err("damaged");
-        assert!(
-            is_damage(&error) || error.to_string().contains("damaged"),
-            "{error:#}"
-        );
+        assert!(is_damage(&error), "{error:#}");
 
         fs::write(
             &segment.path,
@@ -306,6 +352,7 @@ mod tests {
         let error = segment.read().expect_err("another version");
         assert!(error.to_string().contains("version 7"), "{error:#}");
 
+        assert!(is_damage(&error), "{error:#}");
         let aside = segment.set_aside().expect("renamed");
         assert!(aside.exists() && !segment.path.exists());
         assert!(Segment::list(directory.path()).expect("read").is_empty());
@@ -315,7 +362,9 @@ mod tests {
     #[test]
     fn every_view_can_be_read() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let connection = Segment::new(directory.path(), 1).create(&[]).expect("made");
+        let connection = Segment::new(directory.path(), 1, 1, 1)
+            .create(&[])
+            .expect("made");
         let views: Vec<String> = connection
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")
             .and_then(|mut statement| statement.query_map((), |row| row.get(0))?.collect())

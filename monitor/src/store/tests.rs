@@ -591,7 +591,7 @@ fn alerts_come_back_with_their_latest_count() {
     assert_eq!(context.alert(found, &read), context.alert(number, &made));
     assert_eq!(read.tally().count, 2);
     assert_eq!(past.read::<Alert>(0, u64::MAX, 10).items.len(), 1);
-    assert!(past.alert("0").is_none_or(|(found, _)| found == number));
+    assert!(past.alert("no such id").is_none());
 }
 
 #[test]
@@ -772,7 +772,9 @@ fn a_damaged_segment_is_set_aside_and_the_others_stay() {
         let history = History::of_boot(directory.path(), LIMITS, 1_000, boot);
         exits(&history, 5);
     }
-    let second = Segment::new(directory.path(), 2);
+    let second = Segment::list(directory.path())
+        .expect("listed")
+        .swap_remove(1);
     let length = fs::metadata(&second.path).expect("there").len();
     let mut content = fs::read(&second.path).expect("read");
     content[8_192..usize::try_from(length).expect("small")].fill(0xa5);
@@ -788,6 +790,63 @@ fn a_damaged_segment_is_set_aside_and_the_others_stay() {
     assert!(told.iter().any(|told| told.contains("damaged")), "{told:?}");
     assert!(second.path.with_extension("damaged").exists());
     assert_eq!(history.store.parts().len(), 2);
+}
+
+#[test]
+fn where_its_segment_was_set_aside_the_writer_begins_another() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let history = History::open(directory.path(), LIMITS, 1_000);
+    exits(&history, 5);
+    history.flush();
+    let first = history.store.parts()[0].segment.clone();
+    // As a reader does that finds it damaged.
+    history
+        .store
+        .drop_damaged(&first, &anyhow::anyhow!("it is damaged"));
+    let numbers = exits(&history, 5);
+    history.flush();
+    let parts = history.store.parts();
+    assert_eq!(parts.len(), 1);
+    assert_eq!(parts[0].segment.sequence, 2);
+    let mut past = Past::new(Arc::clone(&history.store), Narrow::default());
+    let read = past.read::<Event>(5, u64::MAX, 100).items;
+    let read: Vec<String> = read.iter().map(|(number, _)| number.to_string()).collect();
+    assert_eq!(read, numbers);
+}
+
+#[test]
+fn numbers_are_not_given_again_where_the_file_with_them_is_lost() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let history = History::open(directory.path(), LIMITS, 1_000);
+    exits(&history, 5);
+    drop(history);
+    fs::remove_file(directory.path().join("numbers")).expect("removed");
+    let history = History::open(directory.path(), LIMITS, 1_000);
+    let numbers = exits(&history, 5);
+    let told = history.told(Range::default());
+    assert_eq!(told.len(), 11, "{told:?}");
+    assert_eq!(told[6..], numbers);
+}
+
+#[test]
+fn missing_alerts_are_told() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let history = History::open(directory.path(), LIMITS, 4);
+    for number in 0..2_000 {
+        history.alerts.push(Arc::new(alert(number % 7, 1)), 1);
+    }
+    history.flush();
+    let mut past = Past::new(Arc::clone(&history.store), Narrow::default());
+    let mut after = 0;
+    let (mut told, mut missing) = (0, 0);
+    while after < 2_000 {
+        let slice = past.read::<Alert>(after, 2_000, 100);
+        told += slice.items.len() as u64;
+        missing += slice.gaps.iter().map(|gap| gap.count).sum::<u64>();
+        after = slice.scanned;
+    }
+    assert_eq!(told + missing, 2_000);
+    assert!(missing > 0);
 }
 
 #[test]
@@ -952,12 +1011,14 @@ proptest! {
 }
 
 fn ask(history: &History, sql: &str) -> anyhow::Result<Vec<Vec<rusqlite::types::Value>>> {
-    let mut session = Session::open(&history.store.parts())?;
+    let mut session = Session::open(
+        &history.store.parts(),
+        Duration::from_secs(2),
+        &Arc::default(),
+    )?;
     let mut rows = Vec::new();
     session.run(
         sql,
-        Duration::from_secs(2),
-        &Arc::default(),
         |_| {},
         |row| {
             rows.push(row);
@@ -1078,6 +1139,7 @@ fn an_export_is_a_history_of_its_own() {
         &[("node", "node")],
         &|event| event.container().is_some(),
         &|alert| alert.message.contains("finding 2"),
+        &|| false,
     )
     .expect("exported");
     let expected: Vec<_> = every_shape()
@@ -1090,6 +1152,8 @@ fn an_export_is_a_history_of_its_own() {
     );
     let segment = Segment {
         sequence: 0,
+        first_event: 0,
+        first_alert: 0,
         path: exported.path.clone(),
     };
     let mut reader = Reader::open(&segment).expect("opened");

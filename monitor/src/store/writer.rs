@@ -4,7 +4,9 @@
 //! history, and history says so. Where writing fails (a full disk) it tries again from where it was, until it can go on.
 
 use std::{
-    io,
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
@@ -16,8 +18,8 @@ use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    DIVISIONS, Part, Settled, Store,
-    insert::Inserter,
+    DIVISIONS, MAX_SEGMENTS, Part, Settled, Store,
+    insert::{Inserter, Which},
     nanoseconds,
     numbers::Numbers,
     read::moment,
@@ -116,6 +118,25 @@ struct WatchedAlert {
     segment: Segment,
 }
 
+/// Says that nothing is written any more, where the thread ends otherwise than it should.
+struct Guard {
+    store: Arc<Store>,
+    ended: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.ended {
+            let trouble =
+                "history is not written any more: its thread has ended; restart the agent";
+            self.store.set_trouble(Some(trouble.to_owned()));
+        }
+        self.store
+            .settled
+            .send_modify(|settled| settled.stuck = true);
+    }
+}
+
 /// The segment that is being written.
 struct Current {
     segment: Segment,
@@ -158,12 +179,16 @@ impl Writer {
     fn run(mut self, runtime: &Handle, mut stop: watch::Receiver<bool>) {
         let mut new_events = self.events.subscribe();
         let mut new_alerts = self.alerts.subscribe();
-        // The segment is opened at once, so that whoever looks knows whether history is kept.
-        if self.attempt(Self::open).is_some() {
-            self.store.settled.send_modify(|settled| {
-                (settled.events, settled.alerts) = (self.events_after, self.alerts_after);
-            });
-        }
+        let mut guard = Guard {
+            store: Arc::clone(&self.store),
+            ended: false,
+        };
+        // The segment is opened at once, so that whoever looks knows whether history is kept. Of this run there is nothing
+        // yet; what was before can be read whether it can be opened or not.
+        self.attempt(Self::open);
+        self.store.settled.send_modify(|settled| {
+            (settled.events, settled.alerts) = (self.events_after, self.alerts_after);
+        });
         loop {
             let stopping = *stop.borrow();
             if self.retry.is_none_or(|retry| retry <= Instant::now()) || stopping {
@@ -175,6 +200,7 @@ impl Writer {
             }
             if stopping {
                 self.attempt(Self::close);
+                guard.ended = true;
                 return;
             }
             let store = Arc::clone(&self.store);
@@ -252,8 +278,14 @@ impl Writer {
 
     /// Opens the segment to write: the last one where it is whole and of this boot, else a new one.
     fn open(&mut self) -> anyhow::Result<()> {
-        if self.current.is_some() {
-            return Ok(());
+        if let Some(current) = &self.current {
+            let newest = self.store.parts().pop();
+            if newest.is_some_and(|part| part.segment == current.segment) {
+                return Ok(());
+            }
+            // Whoever read it found it damaged, and it was set aside.
+            self.current = None;
+            return self.begin();
         }
         let last = self.store.parts().pop();
         if let Some(part) = &last {
@@ -284,46 +316,37 @@ impl Writer {
                     }
                     finish(&connection)?;
                 }
+                Err(error) if segment::is_damage(&error) => {
+                    self.store.drop_damaged(&part.segment, &error);
+                }
                 // A full or missing disk is no reason to give a segment up.
-                Err(error) if is_transient(&error) => return Err(error),
-                Err(error) => self.store.drop_damaged(&part.segment, &error),
+                Err(error) => return Err(error),
             }
         }
-        self.begin(last.map_or(1, |part| part.segment.sequence + 1))
+        self.begin()
     }
 
     /// Begins a segment.
-    fn begin(&mut self, sequence: u64) -> anyhow::Result<()> {
-        let segment = Segment::new(&self.store.directory, sequence);
-        let (first_event, first_alert) = (self.events_after + 1, self.alerts_after + 1);
+    fn begin(&mut self) -> anyhow::Result<()> {
+        let segment = Segment::new(
+            &self.store.directory,
+            Segment::next_sequence(&self.store.directory)?,
+            self.events_after + 1,
+            self.alerts_after + 1,
+        );
         let begun_ns = clock::since_boot();
         let boot = self.boot_id.get(..8).unwrap_or(&self.boot_id);
-        let made = segment.create(&[
+        let connection = segment.create(&[
             ("store", self.store.name()),
             ("node", &self.node),
             ("agent", env!("CARGO_PKG_VERSION")),
             ("boot_id", &self.boot_id),
             ("boot", boot),
             ("begun_boot_ns", &begun_ns.to_string()),
-            ("first_event", &first_event.to_string()),
-            ("first_alert", &first_alert.to_string()),
-        ]);
-        let connection = match made {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Half of a segment is of no use.
-                let _ = segment.remove();
-                return Err(error);
-            }
-        };
+        ])?;
         self.is_new = false;
-        self.store.change_parts(|parts| {
-            parts.push(Part {
-                segment: segment.clone(),
-                first_event,
-                first_alert,
-            });
-        });
+        self.store
+            .change_parts(|parts| parts.push(Part::of(segment.clone())));
         self.current = Some(Current {
             segment,
             connection,
@@ -360,6 +383,7 @@ impl Writer {
         let after = first.map_or(0, i64::cast_unsigned);
         Inserter::gap(
             connection,
+            Which::Events,
             after + 1,
             self.events_after.max(after + 1),
             0,
@@ -373,16 +397,17 @@ impl Writer {
     fn pass(&mut self) -> anyhow::Result<bool> {
         let events = self.events.after(Some(self.events_after), BATCH);
         let alerts = self.alerts.after(Some(self.alerts_after), BATCH);
-        if events.items.is_empty() && alerts.items.is_empty() {
+        // Numbers are given whether they are written or not.
+        self.numbers
+            .keep_ahead(self.events.last(), self.alerts.last())
+            .context("taking numbers")?;
+        if self.retry.is_none() && events.items.is_empty() && alerts.items.is_empty() {
             return Ok(false);
         }
         self.open()?;
         let began = Instant::now();
         let last_event = last(&events, self.events_after);
         let last_alert = last(&alerts, self.alerts_after);
-        self.numbers
-            .keep_ahead(last_event, last_alert)
-            .context("taking numbers")?;
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
@@ -396,9 +421,22 @@ impl Writer {
             let first = self.events_after + 1;
             Inserter::gap(
                 &transaction,
+                Which::Events,
                 first,
                 self.events_after + missed,
                 missed,
+                reason,
+            )?;
+        }
+        if alerts.missed > 0 {
+            let first = self.alerts_after + 1;
+            let last = self.alerts_after + alerts.missed;
+            Inserter::gap(
+                &transaction,
+                Which::Alerts,
+                first,
+                last,
+                alerts.missed,
                 reason,
             )?;
         }
@@ -412,28 +450,31 @@ impl Writer {
                 Item::Amended(container) => current.inserter.amend(&transaction, container)?,
             }
         }
+        let mut counts = Vec::new();
         for (number, item) in &alerts.items {
             if let Item::Value(alert) = item {
-                current.inserter.alert(&transaction, *number, alert)?;
+                let count = current.inserter.alert(&transaction, *number, alert)?;
+                counts.push((*number, Arc::clone(alert), count));
             }
         }
         current.inserter.settle(&transaction)?;
         transaction.commit()?;
 
-        for (number, item) in alerts.items {
-            if let Item::Value(alert) = item {
-                let watched = WatchedAlert {
-                    count: alert.tally().count,
-                    alert,
-                    segment: current.segment.clone(),
-                };
-                self.watched.put(number, watched);
-            }
+        for (number, alert, count) in counts {
+            let watched = WatchedAlert {
+                alert,
+                count,
+                segment: current.segment.clone(),
+            };
+            self.watched.put(number, watched);
         }
         (self.events_after, self.alerts_after) = (last_event, last_alert);
         self.reason = None;
-        if missed > 0 {
-            tracing::warn!("history: {missed} events could not be written in time and are missing");
+        if missed > 0 || alerts.missed > 0 {
+            tracing::warn!(
+                "history: {missed} events and {} alerts could not be written in time and are missing",
+                alerts.missed
+            );
         }
         let figures = self.store.figures();
         let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -469,9 +510,8 @@ impl Writer {
             return Ok(());
         }
         finish(&current.connection)?;
-        let next = current.segment.sequence + 1;
         self.current = None;
-        self.begin(next)?;
+        self.begin()?;
         self.enforce();
         Ok(())
     }
@@ -481,6 +521,9 @@ impl Writer {
     }
 
     fn keep_house(&mut self) -> anyhow::Result<()> {
+        if self.current.is_some() {
+            self.open()?;
+        }
         self.rotate_if_due()?;
         self.enforce();
         self.recount()
@@ -495,13 +538,28 @@ impl Writer {
             let parts = self.store.parts();
             // The last one is being written.
             let Some((oldest, [_, ..])) = parts.split_first() else {
+                self.store.measure();
                 return;
             };
             let closed: u64 = parts[..parts.len() - 1]
                 .iter()
                 .map(|part| part.segment.bytes())
                 .sum();
-            if closed <= most && !self.is_too_old(&oldest.segment) {
+            let aside_files = segment::set_aside_files(&self.store.directory).unwrap_or_default();
+            let aside: u64 = aside_files
+                .iter()
+                .filter_map(|path| fs::metadata(path).ok())
+                .map(|metadata| metadata.len())
+                .sum();
+            // What is of no use for questions goes first.
+            if closed + aside > most
+                && let Some(oldest) = aside_files.first()
+                && fs::remove_file(oldest).is_ok()
+            {
+                continue;
+            }
+            let too_many = parts.len() > MAX_SEGMENTS;
+            if closed + aside <= most && !too_many && !self.is_too_old(&oldest.segment) {
                 self.store.measure();
                 return;
             }
@@ -537,7 +595,9 @@ impl Writer {
         match age() {
             Ok(age) => age > self.store.limits.age,
             Err(error) => {
-                self.store.drop_damaged(segment, &error);
+                if segment::is_damage(&error) {
+                    self.store.drop_damaged(segment, &error);
+                }
                 false
             }
         }
@@ -548,23 +608,39 @@ impl Writer {
         let Some(current) = &self.current else {
             return Ok(());
         };
+        let mut elsewhere: BTreeMap<PathBuf, (Segment, Vec<Arc<Alert>>)> = BTreeMap::new();
+        let transaction = current.connection.unchecked_transaction()?;
         for (_, watched) in &mut self.watched {
             let count = watched.alert.tally().count;
             if count == watched.count {
                 continue;
             }
-            let done = if watched.segment == current.segment {
-                Inserter::recount(&current.connection, &watched.alert)
-            } else if watched.segment.path.exists() {
-                watched
-                    .segment
-                    .append()
-                    .and_then(|connection| Inserter::recount(&connection, &watched.alert))
+            if watched.segment == current.segment {
+                Inserter::recount(&transaction, &watched.alert)?;
             } else {
-                Ok(true)
-            };
-            done?;
+                elsewhere
+                    .entry(watched.segment.path.clone())
+                    .or_insert_with(|| (watched.segment.clone(), Vec::new()))
+                    .1
+                    .push(Arc::clone(&watched.alert));
+            }
             watched.count = count;
+        }
+        transaction.commit()?;
+        for (segment, alerts) in elsewhere.into_values() {
+            // A ceiling may have removed it. What is wrong with an older segment keeps nothing from being written.
+            if segment.path.exists()
+                && let Err(error) = recount_in(&segment, &alerts)
+            {
+                if segment::is_damage(&error) {
+                    self.store.drop_damaged(&segment, &error);
+                } else {
+                    tracing::warn!(
+                        "history: counting alerts in {}: {error:#}",
+                        segment.path.display()
+                    );
+                }
+            }
         }
         Ok(())
     }
@@ -589,27 +665,15 @@ fn last<T>(batch: &Batch<T>, before: u64) -> u64 {
     batch.items.last().map_or(before, |(number, _)| *number)
 }
 
-/// Whether an error is one of the disk or of the moment, and not of a file's content.
-fn is_transient(error: &anyhow::Error) -> bool {
-    use rusqlite::ErrorCode;
-    error.chain().any(|cause| {
-        let code = cause
-            .downcast_ref::<rusqlite::Error>()
-            .and_then(rusqlite::Error::sqlite_error_code);
-        matches!(
-            code,
-            Some(
-                ErrorCode::DiskFull
-                    | ErrorCode::SystemIoFailure
-                    | ErrorCode::CannotOpen
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::PermissionDenied
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-                    | ErrorCode::OutOfMemory
-            )
-        )
-    })
+/// Writes how often alerts of an older segment were found by now.
+fn recount_in(segment: &Segment, alerts: &[Arc<Alert>]) -> anyhow::Result<()> {
+    let connection = segment.append()?;
+    let transaction = connection.unchecked_transaction()?;
+    for alert in alerts {
+        Inserter::recount(&transaction, alert)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 /// Notes when a segment was ended, and brings all of it into its one file.

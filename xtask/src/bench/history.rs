@@ -49,7 +49,9 @@ const QUESTIONS: [(&str, &[&str]); 4] = [
 /// How a load went.
 struct Load {
     seconds: f64,
+    /// When it began, when questions began to be asked, and at the end.
     before: Agent,
+    asked: Agent,
     after: Agent,
     /// Of the history, at the end.
     written: f64,
@@ -94,6 +96,7 @@ pub(crate) fn run(minutes: u32, record: bool) -> Result<()> {
 /// Starts programs at an even rate, and asks questions meanwhile.
 fn load(running: &Running, minutes: u32) -> Result<Load> {
     let before = running.taken()?;
+    let mut quiet = None;
     let began = Instant::now();
     let duration = Duration::from_secs(60 * u64::from(minutes));
     let each = Duration::from_secs(3) / RATE;
@@ -117,6 +120,12 @@ fn load(running: &Running, minutes: u32) -> Result<Load> {
             }
             times[*index].push(since.elapsed().as_secs_f64() * 1e3);
             question = None;
+        }
+        // The first fifth is without questions.
+        if began.elapsed() < duration / 5 {
+            asked = Instant::now();
+        } else if quiet.is_none() {
+            quiet = Some(running.taken()?);
         }
         if question.is_none() && asked.elapsed() >= BETWEEN {
             asked = Instant::now();
@@ -154,7 +163,13 @@ fn load(running: &Running, minutes: u32) -> Result<Load> {
             .parse()
             .with_context(|| format!("the history's {name} is {}", history[name]))
     };
+    println!(
+        "resident memory {:.0} MiB, with questions {:.0} MiB",
+        quiet.as_ref().map_or(0.0, |quiet| quiet.resident),
+        after.resident
+    );
     Ok(Load {
+        asked: quiet.context("no question was asked")?,
         seconds: began.elapsed().as_secs_f64(),
         before,
         after,
@@ -168,7 +183,12 @@ fn load(running: &Running, minutes: u32) -> Result<Load> {
 
 fn report(load: &Load, day: &str, machine: &str) -> String {
     let events = load.after.events - load.before.events;
-    let cpu_us = load.after.cpu_us - load.before.cpu_us;
+    let between =
+        |from: &Agent, to: &Agent| (to.cpu_us - from.cpu_us) / (to.events - from.events).max(1.0);
+    let (quiet, asked) = (
+        between(&load.before, &load.asked),
+        between(&load.asked, &load.after),
+    );
     let mut text = format!(
         "# Benchmarks of history\n\nWritten by `cargo xtask bench --history --record` on {machine}.\n\n\
          ## Programs started at an even rate, with questions beside them\n\n\
@@ -177,20 +197,19 @@ fn report(load: &Load, day: &str, machine: &str) -> String {
          | events a second | {:.0} |\n\
          | events lost before they reached the agent | {:.0} |\n\
          | events missing from history | {:.0} |\n\
-         | CPU time of the agent for an event, answers to questions included, µs | {:.1} |\n\
-         | CPUs that it used | {:.3} |\n\
+         | CPU time of the agent for an event, µs | {quiet:.1} |\n\
+         | the same while questions are asked, with what they take, µs | {asked:.1} |\n\
          | time of the writing thread for an event, µs | {:.2} |\n\
          | bytes on disk for an event | {:.1} |\n\
-         | resident memory, MiB | {:.0} |\n\n\
+         | resident memory, MiB | {:.0} |\n         | the same after the questions, MiB | {:.0} |\n\n\
          | question | times asked | median, ms | slowest, ms |\n| --- | --- | --- | --- |\n",
         load.seconds,
         events / load.seconds,
         load.after.lost - load.before.lost,
         load.missing,
-        cpu_us / events.max(1.0),
-        cpu_us / 1e6 / load.seconds,
         load.busy_us / load.written.max(1.0),
         load.bytes / load.written.max(1.0),
+        load.asked.resident,
         load.after.resident,
     );
     for ((what, _), times) in QUESTIONS.iter().zip(&load.times) {
@@ -223,6 +242,7 @@ mod tests {
         let load = Load {
             seconds: 10.0,
             before: agent(100.0, 1_000.0),
+            asked: agent(2_100.0, 11_000.0),
             after: agent(10_100.0, 51_000.0),
             written: 10_000.0,
             missing: 2.0,
@@ -234,7 +254,8 @@ mod tests {
         for line in [
             "| events a second | 1000 |",
             "| events missing from history | 2 |",
-            "| CPUs that it used | 0.005 |",
+            "| CPU time of the agent for an event, µs | 5.0 |",
+            "| the same while questions are asked, with what they take, µs | 5.0 |",
             "| bytes on disk for an event | 90.0 |",
             "| the last 100 events | 3 | 3 | 9 |",
             "| day |",
