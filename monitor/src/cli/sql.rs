@@ -150,7 +150,7 @@ impl Printer {
             Format::Csv => self.csv(columns.iter().map(|name| Cow::from(name.as_str())))?,
             Format::Json => {}
         }
-        self.columns = columns;
+        self.columns = apart(columns);
         Ok(())
     }
 
@@ -234,6 +234,21 @@ fn as_json(value: v1::Value) -> serde_json::Value {
     }
 }
 
+/// Names of columns, each once: an object has one value for a name.
+fn apart(columns: Vec<String>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let mut name = column.clone();
+        let mut number = 2;
+        while names.contains(&name) {
+            name = format!("{column}_{number}");
+            number += 1;
+        }
+        names.push(name);
+    }
+    names
+}
+
 /// A cell of a table, cut where it is too long for a line; the other formats have all of it.
 fn fitted(text: &str) -> String {
     const WIDTH: usize = 80;
@@ -251,4 +266,23 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(digits, "{byte:02x}");
         digits
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_with_one_name_are_told_apart() {
+        let columns = ["pod", "count(*)", "pod", "pod"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(apart(columns), ["pod", "count(*)", "pod_2", "pod_3"]);
+    }
+
+    #[test]
+    fn long_cells_are_cut() {
+        assert_eq!(fitted("short"), "short");
+        assert_eq!(fitted(&"x".repeat(200)).chars().count(), 80);
+    }
 }

@@ -1,6 +1,6 @@
 //! Taking in the processes that were there before the agent.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc, time::SystemTime};
 
 use super::{
     Engine,
@@ -28,6 +28,9 @@ impl Engine {
             .map(|container| (container.id.clone(), Arc::clone(container)))
             .collect();
         let mut past = past;
+        if let Some((past, _)) = &mut past {
+            self.end_what_is_gone(past, &by_id);
+        }
         for procfs::Found { process, cgroups } in found {
             let container = self
                 .hierarchy
@@ -62,6 +65,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tells history of containers that ended while no agent ran. When they did is not known better than that.
+    fn end_what_is_gone(&self, past: &mut Past, running: &HashMap<String, Arc<Container>>) {
+        let gone = past.newest_containers(&|container| {
+            container.details().ended.is_none() && !running.contains_key(&container.id)
+        });
+        for container in gone {
+            container.learn(|details| details.ended = Some(SystemTime::now()));
+            self.events.amend(container);
+        }
     }
 
     /// Puts ancestors into the table that have ended since.

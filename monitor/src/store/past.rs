@@ -414,6 +414,21 @@ impl Past {
         found
     }
 
+    /// Those of the segment that was written last: only there is what became of them up to its end.
+    #[must_use]
+    pub fn newest_containers(&mut self, holds: &dyn Fn(&Container) -> bool) -> Vec<Arc<Container>> {
+        let Some(part) = self.store.parts().pop() else {
+            return Vec::new();
+        };
+        let containers = self.at(&part).and_then(|open| open.reader.containers());
+        // What can't be read is told when events of it are asked for.
+        let containers = containers.unwrap_or_default();
+        containers
+            .into_iter()
+            .filter(|container| holds(container))
+            .collect()
+    }
+
     /// The newest process of which that holds, with the id of its boot; of the boot whose id begins with `boot`.
     #[must_use]
     pub fn process(
@@ -528,17 +543,20 @@ fn gaps(reader: &Reader, of: Which, after: u64, until: u64) -> anyhow::Result<Ve
     let gaps = reader
         .connection()
         .prepare_cached(&format!(
-            "SELECT first, count, reason FROM {} WHERE last > ?1 AND first <= ?2 ORDER BY first",
+            "SELECT first, last, count, reason FROM {} WHERE last > ?1 AND first <= ?2 ORDER BY first",
             of.gaps()
         ))?
         .query_map(
             params![signed(after), signed(until.min(i64::MAX as u64))],
             |row| {
-                Ok(Gap {
-                    first: unsigned(row.get(0)?),
-                    count: unsigned(row.get(1)?),
-                    reason: row.get(2)?,
-                })
+            let (first, last) = (unsigned(row.get(0)?), unsigned(row.get(1)?));
+            let count = unsigned(row.get(2)?);
+            Ok(Gap {
+                first,
+                // Of what is missing on disk, the reader may have had the first part from memory, and be given the rest later.
+                count: count.min(last.min(until) - after.max(first - 1)),
+                reason: row.get(3)?,
+            })
             },
         )?
         .collect::<Result<_, _>>()?;

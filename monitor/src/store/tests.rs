@@ -988,6 +988,51 @@ proptest! {
         prop_assert_eq!(&told[..], &numbers[from..]);
     }
 
+    /// A client that follows while memory lets go of more than is written is told each event once and in order, or how many are
+    /// missing.
+    #[test]
+    fn a_follower_is_told_everything_or_how_much_is_missing(
+        bursts in prop::collection::vec((1..200u32, 0..30u64), 1..12),
+        pause in 0..20u64,
+    ) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let history = History::open(directory.path(), LIMITS, 50);
+        let total: u64 = bursts.iter().map(|(burst, _)| u64::from(*burst)).sum();
+        let context = context(history.store.name());
+        let range = Range { after: Some(0), follow: true, ..Range::default() };
+        let entered = history.runtime.enter();
+        let mut stream = watch::stream(history.sequence(), &context, range, Everything);
+        drop(entered);
+        let reader = history.runtime.spawn(async move {
+            let (mut counted, mut last) = (0, 0);
+            while counted < total {
+                let told = stream.next().await.expect("it goes on").expect("no status");
+                if let Some(lost) = told.strip_prefix("lost ") {
+                    let count = lost.split(':').next().and_then(|count| count.parse::<u64>().ok());
+                    counted += count.expect("a count");
+                } else {
+                    let number: u64 = told.parse().expect("a number");
+                    assert!(number > last, "{number} after {last}");
+                    (counted, last) = (counted + 1, number);
+                }
+                if counted % 64 == 0 {
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            }
+            counted
+        });
+        for (burst, wait) in bursts {
+            exits(&history, burst);
+            std::thread::sleep(Duration::from_millis(wait));
+        }
+        let counted = history
+            .runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(30), reader).await })
+            .expect("in time")
+            .expect("no panic");
+        prop_assert_eq!(counted, total);
+    }
+
     /// Where memory lets go of more than is written, what is missing is counted.
     #[test]
     fn what_could_not_be_written_is_counted(bursts in prop::collection::vec(1..300u32, 1..6)) {

@@ -267,6 +267,38 @@ async fn containers_that_are_gone_are_answered_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_ended_while_no_agent_ran_has_an_end() {
+    if skipped() {
+        return;
+    }
+    let podman = Podman::start();
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut agent = restartable(directory.path());
+    let container = podman.run(&unique("ends"), &[], &["/bin/sleep", "1000"]);
+    let ended = format!(
+        "SELECT coalesce(ended, 'runs') FROM containers WHERE id = '{}'",
+        container.id
+    );
+    eventually("the container is kept", || {
+        sql(&agent, &ended).contains("runs").then_some(())
+    });
+    agent.end_with(Signal::TERM);
+    drop(agent);
+    container.remove();
+    let agent = restartable(directory.path());
+    eventually("its end is known", || {
+        let answer = sql(&agent, &ended);
+        answer
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.starts_with("20"))
+            .then_some(())
+    });
+    let tree = agent.query(&["tree", &container.name]);
+    assert!(tree.contains("its end was not seen"), "{tree}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn evidence_can_be_taken_away() {
     if skipped() {
         return;
