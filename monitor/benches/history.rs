@@ -67,7 +67,7 @@ fn run(total: u64) -> anyhow::Result<String> {
     let missed = figures.missed.load(Ordering::Relaxed);
     let busy = figures.busy_ns.load(Ordering::Relaxed);
     let parts = store.parts();
-    let bytes: u64 = parts.iter().map(|part| part.segment.bytes()).sum();
+    let bytes: u64 = parts.iter().map(|part| part.bytes()).sum();
     let mut report = format!(
         "| what | value |\n| --- | --- |\n\
          | events written | {written} |\n\

@@ -488,9 +488,10 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        Part, Settled,
+        Settled,
         insert::Which,
         read::{Numbered, Reader, Selection},
+        segment::Segment,
     };
 
     /// Every number, and "lost n".
@@ -535,7 +536,7 @@ mod tests {
     }
 
     impl Kept for u64 {
-        fn first(_: &Part) -> u64 {
+        fn first(_: &Segment) -> u64 {
             0
         }
         fn settled(settled: &Settled) -> u64 {

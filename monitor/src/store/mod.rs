@@ -55,17 +55,6 @@ pub const MAX_SEGMENTS: usize = 48;
 /// The least size of history: below it segments are too small to be worth their overhead.
 pub const MIN_BYTES: u64 = 16 << 20;
 
-/// A segment, and where its numbers begin.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The file.
-    pub segment: Segment,
-    /// No event of it has a lower number.
-    pub first_event: u64,
-    /// Nor an alert.
-    pub first_alert: u64,
-}
-
 /// How far history has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
@@ -84,7 +73,7 @@ pub struct Store {
     limits: Limits,
     /// Names the store in cursors.
     name: String,
-    parts: RwLock<Vec<Part>>,
+    parts: RwLock<Vec<Segment>>,
     settled: watch::Sender<Settled>,
     hurry: Notify,
     /// Why nothing is written.
@@ -151,11 +140,7 @@ impl Store {
         let (numbers, last_event, last_alert) = Numbers::open(directory).with_context(doing)?;
         // What an agent that was killed had not sent.
         export::remove_left_over(directory);
-        let parts: Vec<Part> = Segment::list(directory)
-            .with_context(doing)?
-            .into_iter()
-            .map(Part::of)
-            .collect();
+        let parts = Segment::list(directory).with_context(doing)?;
         // Where the file with the numbers was lost, those of the segments are not given again.
         let beyond = |first: u64, taken: u64| if first > taken { first + LOST } else { taken };
         let (last_event, last_alert) = match parts.last() {
@@ -212,7 +197,7 @@ impl Store {
 
     /// The segments, the oldest first.
     #[must_use]
-    pub fn parts(&self) -> Vec<Part> {
+    pub fn parts(&self) -> Vec<Segment> {
         self.parts
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -272,13 +257,13 @@ impl Store {
     pub fn drop_damaged(&self, segment: &Segment, error: &anyhow::Error) {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         let before = parts.len();
-        parts.retain(|part| part.segment != *segment);
+        parts.retain(|part| part != segment);
         if parts.len() < before {
             set_aside(segment, error);
         }
     }
 
-    fn change_parts(&self, change: impl FnOnce(&mut Vec<Part>)) {
+    fn change_parts(&self, change: impl FnOnce(&mut Vec<Segment>)) {
         change(&mut self.parts.write().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -288,21 +273,9 @@ impl Store {
 
     /// Bytes of all segments.
     fn measure(&self) -> u64 {
-        let bytes = self.parts().iter().map(|part| part.segment.bytes()).sum();
+        let bytes = self.parts().iter().map(|part| part.bytes()).sum();
         self.figures.bytes.store(bytes, Ordering::Relaxed);
         bytes
-    }
-}
-
-impl Part {
-    /// What a segment is to readers.
-    #[must_use]
-    pub fn of(segment: Segment) -> Self {
-        Self {
-            first_event: segment.first_event,
-            first_alert: segment.first_alert,
-            segment,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use rusqlite::params;
 
 use super::{
-    Part, Settled, Store,
+    Settled, Store,
     detail::{signed, unsigned},
     insert::Which,
     nanoseconds,
@@ -21,7 +21,7 @@ use crate::{
 /// What a sequence is made of.
 pub trait Kept: Sized + Send + Sync + 'static {
     /// The least number that a segment may have.
-    fn first(part: &Part) -> u64;
+    fn first(part: &Segment) -> u64;
     /// How far it is on disk.
     fn settled(settled: &Settled) -> u64;
     /// Reads from a segment.
@@ -38,7 +38,7 @@ pub trait Kept: Sized + Send + Sync + 'static {
 }
 
 impl Kept for Event {
-    fn first(part: &Part) -> u64 {
+    fn first(part: &Segment) -> u64 {
         part.first_event
     }
     fn settled(settled: &Settled) -> u64 {
@@ -53,7 +53,7 @@ impl Kept for Event {
 }
 
 impl Kept for Alert {
-    fn first(part: &Part) -> u64 {
+    fn first(part: &Segment) -> u64 {
         part.first_alert
     }
     fn settled(settled: &Settled) -> u64 {
@@ -130,7 +130,7 @@ pub struct Past {
 
 #[derive(Debug)]
 struct Open {
-    part: Part,
+    part: Segment,
     reader: Reader,
     /// Places that are wanted, where that is not all.
     places: Option<Vec<i64>>,
@@ -204,7 +204,7 @@ impl Past {
     }
 
     /// A number that a segment has.
-    fn ask(&mut self, part: &Part, sql: &str, value: i64) -> Option<u64> {
+    fn ask(&mut self, part: &Segment, sql: &str, value: i64) -> Option<u64> {
         let ask = |reader: &Reader| -> anyhow::Result<Option<i64>> {
             Ok(reader
                 .connection()
@@ -243,7 +243,7 @@ impl Past {
         // Only what is damaged is taken out between others.
         let hole = parts
             .get(index)
-            .is_some_and(|next| next.segment.sequence != part.segment.sequence + 1);
+            .is_some_and(|next| next.sequence != part.sequence + 1);
         let is_last = index == parts.len();
         match self.read_part(part, is_last, after, end, count) {
             Ok(mut slice) => {
@@ -258,17 +258,14 @@ impl Past {
             }
             Err(error) if segment::is_damage(&error) => {
                 self.open.clear();
-                self.store.drop_damaged(&part.segment, &error);
+                self.store.drop_damaged(part, &error);
                 nothing(end, Some(SET_ASIDE))
             }
             Err(error) => {
                 self.open.clear();
-                let removed = !part.segment.path.exists();
+                let removed = !part.path.exists();
                 if !removed {
-                    tracing::error!(
-                        "reading history: {}: {error:#}",
-                        part.segment.path.display()
-                    );
+                    tracing::error!("reading history: {}: {error:#}", part.path.display());
                 }
                 let reason = if removed {
                     NO_LONGER_KEPT
@@ -282,7 +279,7 @@ impl Past {
 
     fn read_part<T: Kept>(
         &mut self,
-        part: &Part,
+        part: &Segment,
         is_last: bool,
         after: u64,
         end: u64,
@@ -290,8 +287,7 @@ impl Past {
     ) -> anyhow::Result<Slice<T>> {
         let narrow = self.narrow.clone();
         // A stream does not come back.
-        self.open
-            .retain(|open| open.part.segment.sequence >= part.segment.sequence);
+        self.open.retain(|open| open.part.sequence >= part.sequence);
         let open = self.at(part)?;
         // Further containers come while it is written, and more becomes known of those that are there.
         if is_last {
@@ -390,7 +386,7 @@ impl Past {
                     alerts
                         .into_iter()
                         .filter(|(_, alert)| holds(alert))
-                        .map(|(number, alert)| (number, alert, part.segment.clone())),
+                        .map(|(number, alert)| (number, alert, part.clone())),
                 );
                 if found.len() >= MOST.0 || seen >= MOST.1 {
                     found.truncate(MOST.0);
@@ -500,18 +496,15 @@ impl Past {
     }
 
     /// Opens a segment, unless it is open.
-    fn at(&mut self, part: &Part) -> anyhow::Result<&mut Open> {
+    fn at(&mut self, part: &Segment) -> anyhow::Result<&mut Open> {
         /// Segments that stay open: whoever looks for something goes through all of them, again and again.
         const MOST: usize = 2 * super::DIVISIONS as usize + 1;
-        let found = self
-            .open
-            .iter()
-            .position(|open| open.part.segment == part.segment);
+        let found = self.open.iter().position(|open| open.part == *part);
         let index = match found {
             Some(index) => index,
             None => {
                 let mut open = Open {
-                    reader: Reader::open(&part.segment)?,
+                    reader: Reader::open(part)?,
                     part: part.clone(),
                     places: None,
                 };

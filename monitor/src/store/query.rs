@@ -19,7 +19,7 @@ use rusqlite::{
     types::Value,
 };
 
-use super::Part;
+use super::segment::Segment;
 
 /// Views that answer for all segments.
 const VIEWS: [&str; 11] = [
@@ -67,7 +67,7 @@ impl Session {
     /// # Errors
     /// When one can't be read.
     pub fn open(
-        parts: &[Part],
+        parts: &[Segment],
         max_time: Duration,
         cancelled: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
@@ -79,12 +79,12 @@ impl Session {
         )?;
         let mut names = Vec::new();
         for part in parts {
-            let path = &part.segment.path;
+            let path = &part.path;
             // One that a ceiling removed meanwhile is no longer part of history.
             if !path.exists() {
                 continue;
             }
-            let name = format!("s{}", part.segment.sequence);
+            let name = format!("s{}", part.sequence);
             let uri = format!("file:{}?mode=ro", escaped(path));
             connection
                 .execute(&format!("ATTACH ?1 AS {name}"), [uri])

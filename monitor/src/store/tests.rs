@@ -499,7 +499,7 @@ fn every_event_comes_back_as_it_was() {
         history.push(event.clone());
     }
     history.flush();
-    let mut reader = Reader::open(&history.store.parts()[0].segment).expect("opened");
+    let mut reader = Reader::open(&history.store.parts()[0]).expect("opened");
     let read = all(&mut reader);
     assert_eq!(read.len(), events.len());
     let context = context("store");
@@ -545,7 +545,7 @@ fn what_comes_again_is_written_once_and_counted() {
         }
     }
     history.flush();
-    let mut reader = Reader::open(&history.store.parts()[0].segment).expect("opened");
+    let mut reader = Reader::open(&history.store.parts()[0]).expect("opened");
     let counted: Vec<(i64, i64)> = reader
         .connection()
         .prepare("SELECT count, last - first FROM detail")
@@ -738,11 +738,8 @@ fn history_keeps_to_its_size_and_tells_what_it_let_go() {
     }
     history.writer.take().expect("it runs").stop();
     let parts = history.store.parts();
-    assert!(
-        parts.len() > 3 && parts[0].segment.sequence > 1,
-        "{parts:?}"
-    );
-    let on_disk: u64 = parts.iter().map(|part| part.segment.bytes()).sum();
+    assert!(parts.len() > 3 && parts[0].sequence > 1, "{parts:?}");
+    let on_disk: u64 = parts.iter().map(|part| part.bytes()).sum();
     let wal: u64 = 8 << 20;
     assert!(on_disk < limits.bytes + wal, "{on_disk}");
 
@@ -798,7 +795,7 @@ fn where_its_segment_was_set_aside_the_writer_begins_another() {
     let history = History::open(directory.path(), LIMITS, 1_000);
     exits(&history, 5);
     history.flush();
-    let first = history.store.parts()[0].segment.clone();
+    let first = history.store.parts()[0].clone();
     // As a reader does that finds it damaged.
     history
         .store
@@ -807,7 +804,7 @@ fn where_its_segment_was_set_aside_the_writer_begins_another() {
     history.flush();
     let parts = history.store.parts();
     assert_eq!(parts.len(), 1);
-    assert_eq!(parts[0].segment.sequence, 2);
+    assert_eq!(parts[0].sequence, 2);
     let mut past = Past::new(Arc::clone(&history.store), Narrow::default());
     let read = past.read::<Event>(5, u64::MAX, 100).items;
     let read: Vec<String> = read.iter().map(|(number, _)| number.to_string()).collect();
@@ -1159,7 +1156,7 @@ fn sql_can_not_write_open_other_files_or_run_for_ever() {
         assert!(began.elapsed() < Duration::from_secs(30), "{sql}");
     }
     assert!(!other.exists());
-    let mut reader = Reader::open(&part.segment).expect("opened");
+    let mut reader = Reader::open(&part).expect("opened");
     assert_eq!(all(&mut reader).len(), 5);
     assert_eq!(number(&history, "SELECT sum(count) FROM alerts"), 1);
     assert_eq!(number(&history, "SELECT count(*) FROM losses"), 0);
@@ -1254,12 +1251,7 @@ fn a_burst_of_long_arguments_is_kept_or_counted() {
         figures.missed.load(Ordering::Relaxed),
     );
     assert_eq!(written + missed, total);
-    let bytes: u64 = history
-        .store
-        .parts()
-        .iter()
-        .map(|part| part.segment.bytes())
-        .sum();
+    let bytes: u64 = history.store.parts().iter().map(|part| part.bytes()).sum();
     assert!(bytes < limits.bytes + (16 << 20), "{bytes}");
     let told = history.told(Range::default());
     let values = told
@@ -1296,7 +1288,7 @@ fn source_of_processes_is_kept() {
     forked.process = Some(Arc::new(child));
     history.push(forked.clone());
     history.flush();
-    let mut reader = Reader::open(&history.store.parts()[0].segment).expect("opened");
+    let mut reader = Reader::open(&history.store.parts()[0]).expect("opened");
     let context = context("store");
     let read = all(&mut reader);
     assert_eq!(context.event(1, &read[0].1), context.event(1, &forked));

@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    DIVISIONS, MAX_SEGMENTS, Part, Settled, Store,
+    DIVISIONS, MAX_SEGMENTS, Settled, Store,
     insert::{Inserter, Which},
     nanoseconds,
     numbers::Numbers,
@@ -280,7 +280,7 @@ impl Writer {
     fn open(&mut self) -> anyhow::Result<()> {
         if let Some(current) = &self.current {
             let newest = self.store.parts().pop();
-            if newest.is_some_and(|part| part.segment == current.segment) {
+            if newest.is_some_and(|part| part == current.segment) {
                 return Ok(());
             }
             // Whoever read it found it damaged, and it was set aside.
@@ -290,9 +290,9 @@ impl Writer {
         let last = self.store.parts().pop();
         if let Some(part) = &last {
             let opened = if self.is_new {
-                part.segment.append_checked()
+                part.append_checked()
             } else {
-                part.segment.append()
+                part.append()
             };
             match opened {
                 Ok(connection) => {
@@ -307,7 +307,7 @@ impl Writer {
                             .and_then(|text| text.parse().ok())
                             .unwrap_or(0);
                         self.current = Some(Current {
-                            segment: part.segment.clone(),
+                            segment: part.clone(),
                             connection,
                             inserter: Inserter::new(begun_ns),
                             begun_ns,
@@ -317,7 +317,7 @@ impl Writer {
                     finish(&connection)?;
                 }
                 Err(error) if segment::is_damage(&error) => {
-                    self.store.drop_damaged(&part.segment, &error);
+                    self.store.drop_damaged(part, &error);
                 }
                 // A full or missing disk is no reason to give a segment up.
                 Err(error) => return Err(error),
@@ -345,8 +345,7 @@ impl Writer {
             ("begun_boot_ns", &begun_ns.to_string()),
         ])?;
         self.is_new = false;
-        self.store
-            .change_parts(|parts| parts.push(Part::of(segment.clone())));
+        self.store.change_parts(|parts| parts.push(segment.clone()));
         self.current = Some(Current {
             segment,
             connection,
@@ -543,7 +542,7 @@ impl Writer {
             };
             let closed: u64 = parts[..parts.len() - 1]
                 .iter()
-                .map(|part| part.segment.bytes())
+                .map(|part| part.bytes())
                 .sum();
             let aside_files = segment::set_aside_files(&self.store.directory).unwrap_or_default();
             let aside: u64 = aside_files
@@ -559,18 +558,15 @@ impl Writer {
                 continue;
             }
             let too_many = parts.len() > MAX_SEGMENTS;
-            if closed + aside <= most && !too_many && !self.is_too_old(&oldest.segment) {
+            if closed + aside <= most && !too_many && !self.is_too_old(oldest) {
                 self.store.measure();
                 return;
             }
             self.store.change_parts(|parts| {
                 parts.remove(0);
             });
-            if let Err(error) = oldest.segment.remove() {
-                tracing::error!(
-                    "history: removing {}: {error}",
-                    oldest.segment.path.display()
-                );
+            if let Err(error) = oldest.remove() {
+                tracing::error!("history: removing {}: {error}", oldest.path.display());
             }
         }
     }
