@@ -201,7 +201,8 @@ fn report(load: &Load, day: &str, machine: &str) -> String {
          | the same while questions are asked, with what they take, µs | {asked:.1} |\n\
          | time of the writing thread for an event, µs | {:.2} |\n\
          | bytes on disk for an event | {:.1} |\n\
-         | resident memory, MiB | {:.0} |\n         | the same after the questions, MiB | {:.0} |\n\n\
+         | resident memory, MiB | {:.0} |\n\
+         | the same after the questions, MiB | {:.0} |\n\n\
          | question | times asked | median, ms | slowest, ms |\n| --- | --- | --- | --- |\n",
         load.seconds,
         events / load.seconds,
@@ -258,6 +259,7 @@ mod tests {
             "| the same while questions are asked, with what they take, µs | 5.0 |",
             "| bytes on disk for an event | 90.0 |",
             "| the last 100 events | 3 | 3 | 9 |",
+            "\n| the same after the questions, MiB | 40 |",
             "| day |",
         ] {
             assert!(report.contains(line), "{line} is not in\n{report}");
