@@ -1,6 +1,11 @@
 //! Taking in the processes that were there before the agent.
 
-use std::{collections::HashMap, io, sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::{
     Engine,
@@ -11,7 +16,11 @@ use crate::{
         membership::{Membership, Origin},
         model::Container,
     },
-    process::{clock, execution::Process, procfs},
+    process::{
+        clock,
+        execution::{Process, ProcessKey},
+        procfs,
+    },
     store::{past::Past, read::Line},
 };
 
@@ -27,6 +36,8 @@ impl Engine {
             .flatten()
             .map(|container| (container.id.clone(), Arc::clone(container)))
             .collect();
+        // A process that has ended and was not waited for is still in /proc, and is not among them.
+        let running: HashSet<ProcessKey> = found.iter().map(|found| found.process.key).collect();
         let mut past = past;
         if let Some((past, _)) = &mut past {
             self.end_what_is_gone(past, &by_id);
@@ -42,7 +53,7 @@ impl Engine {
                 .filter(|line| runs_the_same(&process, &line.process));
             let (process, membership) = match line {
                 Some(line) => {
-                    self.recall_ancestors(&line, &by_id);
+                    self.recall_ancestors(&line, &running, &by_id);
                     let membership = recalled(line.membership.as_ref(), &by_id).or_else(|| {
                         container.and_then(|_| self.seeded_membership(&process, container))
                     });
@@ -79,14 +90,17 @@ impl Engine {
     }
 
     /// Puts ancestors into the table that have ended since.
-    fn recall_ancestors(&mut self, line: &Line, containers: &HashMap<String, Arc<Container>>) {
+    fn recall_ancestors(
+        &mut self,
+        line: &Line,
+        running: &HashSet<ProcessKey>,
+        containers: &HashMap<String, Arc<Container>>,
+    ) {
         let now = clock::since_boot();
         for ancestor in line.ancestors.iter().rev() {
             let key = ancestor.process.key;
-            // Those that run are found in procfs, and before their children.
-            if self.processes.get(key).is_some()
-                || procfs::start_ticks(key.pid) == Some(key.start_ticks)
-            {
+            // Those that run are taken in by themselves, and before their children.
+            if self.processes.get(key).is_some() || running.contains(&key) {
                 continue;
             }
             let membership = recalled(ancestor.membership.as_ref(), containers);
