@@ -209,6 +209,50 @@ async fn a_restart_in_the_middle_loses_no_lineage_and_repeats_no_alert() {
     }
 }
 
+/// A process that has ended stays in /proc until its parent waits for it, and procfs tells little of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ancestors_that_nobody_waited_for_are_kept_over_a_restart() {
+    if skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut agent = restartable(directory.path());
+    let marker = unique("step");
+    let script = format!("(while :; do /bin/sh -c ': {marker}'; sleep 0.1; done) & exit 0");
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .spawn()
+        .expect("a shell can run");
+    let wanted = format!(": {marker}");
+    let is_step = |event: &Event| argv(event).contains(&wanted);
+    let above = |event: &Event| -> Vec<String> {
+        let ancestors = event.ancestors.iter();
+        ancestors.map(|above| above.exec_id.clone()).collect()
+    };
+    let before = agent.exec("a step", &is_step).await;
+    agent.end_with(Signal::TERM);
+    drop(agent);
+    let restarted = prost_types::Timestamp::from(std::time::SystemTime::now());
+    let agent = restartable(directory.path());
+    let after = agent
+        .exec("a step after the restart", |event| {
+            let is_later = event
+                .time
+                .is_some_and(|time| time.seconds > restarted.seconds);
+            is_later && is_step(event)
+        })
+        .await;
+    let own = before.ancestors.first().map_or(0, |looping| looping.pid);
+    let looping = i32::try_from(own)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    // It is the one that started the step.
+    let _ = rustix::process::kill_process(looping.expect("a step has a parent"), Signal::KILL);
+    let _ = shell.wait();
+    assert!(before.ancestors.iter().any(|above| above.pid == shell.id()));
+    assert_eq!(above(&after), above(&before));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_are_gone_are_answered_for() {
     if skipped() {
