@@ -87,7 +87,10 @@ fn demonstrate(actor: &Path, agent: &Path, state: &Path, child: &mut Child) -> R
     // Cargo sets it for us; in the demonstration it would be an event of every program.
     demo.arg("demo").env_remove("LD_LIBRARY_PATH");
     command::run(&mut demo, "run the demonstration")?;
-    println!("demo: done; the agent goes on, Ctrl-C ends it");
+    println!(
+        "demo: done; the agent goes on, Ctrl-C ends it. In another terminal: {} alerts, timeline, or tree with an alert's id",
+        agent.display()
+    );
     Ok(())
 }
 

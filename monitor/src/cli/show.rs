@@ -169,7 +169,10 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
     };
     line("what", &clean(&alert.message));
     if let Some(container) = &alert.container {
-        line("pod", &pod(container.pod.as_ref()));
+        line(
+            "pod",
+            pod(container.pod.as_ref()).trim_start_matches("pod "),
+        );
         line(
             "container",
             clean(&format!(

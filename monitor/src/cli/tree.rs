@@ -186,7 +186,8 @@ fn text(tree: &v1::ProcessesTreeResponse) -> String {
             Style::Dim
         };
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{own}{}", styled(&title(process), style));
+        let parent = parent.map(|parent| &processes[parent]);
+        let _ = writeln!(out, "{own}{}", styled(&title(process, parent), style));
         if process.asked_for && heading.as_ref() != Some(&place) {
             if parent.is_some() {
                 let _ = writeln!(
@@ -238,15 +239,34 @@ pub(super) enum LineKind {
     Alert,
 }
 
-/// A process in a line: id, what it ran first, for whom, when, and how it ended.
-pub(super) fn title(process: &v1::TreeProcess) -> String {
+/// The programs that a process ran. What it had from its parent is one only where it ran no other.
+fn executions(process: &v1::TreeProcess) -> &[v1::Process] {
+    match process.executions.split_first() {
+        Some((first, rest)) if first.source() == v1::Source::Fork && !rest.is_empty() => rest,
+        _ => &process.executions,
+    }
+}
+
+/// How a process came into its container, by the last that is known.
+fn origin(process: &v1::TreeProcess) -> v1::ExecOrigin {
+    process
+        .executions
+        .last()
+        .map_or(v1::ExecOrigin::Unspecified, v1::Process::origin)
+}
+
+/// A process in a line: id, what it ran first, for whom, how it came there where that is not by its parent, when, and how it
+/// ended.
+pub(super) fn title(process: &v1::TreeProcess, parent: Option<&v1::TreeProcess>) -> String {
     let mut title = process.pid.to_string();
-    if let Some(execution) = process.executions.first() {
+    if let Some(execution) = executions(process).first() {
         let _ = write!(title, "  {}", program(execution));
         if let Some(credentials) = &execution.credentials {
             let _ = write!(title, "  uid {}", credentials.euid);
         }
-        let origin = match execution.origin() {
+        let inherited = parent.is_some_and(|parent| origin(parent) == origin(process));
+        let origin = match origin(process) {
+            _ if inherited => "",
             v1::ExecOrigin::Injected => "  put into the container from outside",
             v1::ExecOrigin::NamespaceEntry => "  entered the container's namespaces",
             v1::ExecOrigin::Entrypoint => "  entry point",
@@ -307,7 +327,7 @@ fn length(start: &Timestamp, end: &Timestamp) -> String {
 /// Further programs, alerts, and what the process did.
 pub(super) fn lines(process: &v1::TreeProcess) -> Vec<Line> {
     let mut lines = Vec::new();
-    for execution in process.executions.iter().skip(1) {
+    for execution in executions(process).iter().skip(1) {
         let uid = execution
             .credentials
             .as_ref()
@@ -417,6 +437,39 @@ pub(super) mod tests {
             "{text}"
         );
         assert!(text.contains("exit code 3 after 1.5 s"), "{text}");
+    }
+
+    #[test]
+    fn what_was_forked_and_inherited_is_not_told_again() {
+        let injected = |mut process: v1::TreeProcess, source: v1::Source| {
+            for execution in &mut process.executions {
+                execution.origin = v1::ExecOrigin::Injected.into();
+            }
+            process.executions[0].source = source.into();
+            process
+        };
+        let mut shell = injected(process(0, 1, &["/runc"]), v1::Source::Fork);
+        shell.executions.push(v1::Process {
+            argv: vec!["/sh".to_owned()],
+            exe: "/sh".to_owned(),
+            origin: v1::ExecOrigin::Injected.into(),
+            ..v1::Process::default()
+        });
+        let title_of = |process: &v1::TreeProcess, parent| title(process, parent);
+        let first = title_of(&shell, None);
+        assert!(
+            first.starts_with("1  /sh") && first.contains("from outside"),
+            "{first}"
+        );
+        assert!(
+            lines(&shell).is_empty(),
+            "the runtime it was forked from is no program of it"
+        );
+        let child = injected(process(1, 2, &["/id"]), v1::Source::Kernel);
+        let below = title_of(&child, Some(&shell));
+        assert!(!below.contains("from outside"), "{below}");
+        let waiting = injected(process(1, 3, &["/sh"]), v1::Source::Fork);
+        assert!(title_of(&waiting, Some(&shell)).contains("(as forked)"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) fn html(what: &str, tree: &v1::ProcessesTreeResponse) -> String {
         let _ = writeln!(
             out,
             "<details open><summary{class}>{} <span class=\"place\">{}</span></summary>",
-            escaped(&title(process)),
+            escaped(&title(process, parent_of(tree, process))),
             escaped(&show::place(process.location(), process.container.as_ref()))
         );
         for line in lines(process) {
@@ -83,6 +83,16 @@ pub(super) fn html(what: &str, tree: &v1::ProcessesTreeResponse) -> String {
     }
     out.push_str("</body></html>\n");
     out
+}
+
+/// The parent of a process, where the tree has it.
+fn parent_of<'a>(
+    tree: &'a v1::ProcessesTreeResponse,
+    process: &v1::TreeProcess,
+) -> Option<&'a v1::TreeProcess> {
+    (process.parent as usize)
+        .checked_sub(1)
+        .and_then(|parent| tree.processes.get(parent))
 }
 
 /// A drawing: a process a line, joined to its parent.
@@ -117,7 +127,7 @@ pub(super) fn svg(what: &str, tree: &v1::ProcessesTreeResponse) -> String {
             if process.asked_for { "p" } else { "a" },
             left,
             top,
-            &title(process),
+            &title(process, parent_of(tree, process)),
         );
         depths.push(depth);
         tops.push(top);
