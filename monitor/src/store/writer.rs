@@ -3,10 +3,11 @@
 //! It runs on a thread of its own, and holds up nobody: what memory lets go of before it was written is missing from
 //! history, and history says so. Where writing fails (a full disk) it tries again from where it was, until it can go on.
 
+mod ceilings;
+mod counts;
+
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
+    io,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
@@ -18,7 +19,7 @@ use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    DIVISIONS, MAX_SEGMENTS, Settled, Store,
+    DIVISIONS, Settled, Store,
     insert::{Inserter, Which},
     nanoseconds,
     numbers::Numbers,
@@ -528,119 +529,6 @@ impl Writer {
         self.recount()
     }
 
-    /// Removes the oldest segments where history is larger or older than it may be.
-    fn enforce(&self) {
-        let limits = self.store.limits;
-        // Room for the segment that is being written.
-        let most = limits.bytes - limits.bytes / DIVISIONS;
-        loop {
-            let parts = self.store.parts();
-            // The last one is being written.
-            let Some((oldest, [_, ..])) = parts.split_first() else {
-                self.store.measure();
-                return;
-            };
-            let closed: u64 = parts[..parts.len() - 1]
-                .iter()
-                .map(|part| part.bytes())
-                .sum();
-            let aside_files = segment::set_aside_files(&self.store.directory).unwrap_or_default();
-            let aside: u64 = aside_files
-                .iter()
-                .filter_map(|path| fs::metadata(path).ok())
-                .map(|metadata| metadata.len())
-                .sum();
-            // What is of no use for questions goes first.
-            if closed + aside > most
-                && let Some(oldest) = aside_files.first()
-                && fs::remove_file(oldest).is_ok()
-            {
-                continue;
-            }
-            let too_many = parts.len() > MAX_SEGMENTS;
-            if closed + aside <= most && !too_many && !self.is_too_old(oldest) {
-                self.store.measure();
-                return;
-            }
-            self.store.change_parts(|parts| {
-                parts.remove(0);
-            });
-            if let Err(error) = oldest.remove() {
-                tracing::error!("history: removing {}: {error}", oldest.path.display());
-            }
-        }
-    }
-
-    /// Whether all of a segment is older than history reaches. Within a boot that does not hang on the wall clock.
-    fn is_too_old(&self, segment: &Segment) -> bool {
-        let age = || -> anyhow::Result<Duration> {
-            let connection = segment.read()?;
-            let fact = |name| -> anyhow::Result<Option<i64>> {
-                Ok(segment::fact(&connection, name)?.and_then(|text| text.parse().ok()))
-            };
-            let same_boot =
-                segment::fact(&connection, "boot_id")?.as_deref() == Some(self.boot_id.as_str());
-            let (now, closed) = if same_boot {
-                (clock::since_boot().cast_signed(), fact("closed_boot_ns")?)
-            } else {
-                (nanoseconds(SystemTime::now()), fact("closed")?)
-            };
-            let age = now.saturating_sub(closed.unwrap_or(now));
-            Ok(Duration::from_nanos(u64::try_from(age).unwrap_or(0)))
-        };
-        match age() {
-            Ok(age) => age > self.store.limits.age,
-            Err(error) => {
-                if segment::is_damage(&error) {
-                    self.store.drop_damaged(segment, &error);
-                }
-                false
-            }
-        }
-    }
-
-    /// Writes how often alerts were found by now.
-    fn recount(&mut self) -> anyhow::Result<()> {
-        let Some(current) = &self.current else {
-            return Ok(());
-        };
-        let mut elsewhere: BTreeMap<PathBuf, (Segment, Vec<Arc<Alert>>)> = BTreeMap::new();
-        let transaction = current.connection.unchecked_transaction()?;
-        for (_, watched) in &mut self.watched {
-            let count = watched.alert.tally().count;
-            if count == watched.count {
-                continue;
-            }
-            if watched.segment == current.segment {
-                Inserter::recount(&transaction, &watched.alert)?;
-            } else {
-                elsewhere
-                    .entry(watched.segment.path.clone())
-                    .or_insert_with(|| (watched.segment.clone(), Vec::new()))
-                    .1
-                    .push(Arc::clone(&watched.alert));
-            }
-            watched.count = count;
-        }
-        transaction.commit()?;
-        for (segment, alerts) in elsewhere.into_values() {
-            // A ceiling may have removed it. What is wrong with an older segment keeps nothing from being written.
-            if segment.path.exists()
-                && let Err(error) = recount_in(&segment, &alerts)
-            {
-                if segment::is_damage(&error) {
-                    self.store.drop_damaged(&segment, &error);
-                } else {
-                    tracing::warn!(
-                        "history: counting alerts in {}: {error:#}",
-                        segment.path.display()
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Ends in order.
     fn close(&mut self) -> anyhow::Result<()> {
         self.recount()?;
@@ -659,17 +547,6 @@ impl Writer {
 /// Number of the last of a batch.
 fn last<T>(batch: &Batch<T>, before: u64) -> u64 {
     batch.items.last().map_or(before, |(number, _)| *number)
-}
-
-/// Writes how often alerts of an older segment were found by now.
-fn recount_in(segment: &Segment, alerts: &[Arc<Alert>]) -> anyhow::Result<()> {
-    let connection = segment.append()?;
-    let transaction = connection.unchecked_transaction()?;
-    for alert in alerts {
-        Inserter::recount(&transaction, alert)?;
-    }
-    transaction.commit()?;
-    Ok(())
 }
 
 /// Notes when a segment was ended, and brings all of it into its one file.
