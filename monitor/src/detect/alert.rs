@@ -25,7 +25,7 @@ pub struct Alert {
     pub rule: Arc<ActiveRule>,
     /// One sentence with the particulars.
     pub message: String,
-    /// The event that caused it.
+    /// The event that caused it. Of one that was read from history it tells when and where it was, and nothing beyond that.
     pub event: Arc<Event>,
     /// The process it is about.
     pub process: Arc<Process>,
@@ -37,7 +37,8 @@ pub struct Alert {
     pub facts: BTreeMap<Cow<'static, str>, String>,
     /// Fields that the process chooses itself.
     pub claimed: Vec<Cow<'static, str>>,
-    tally: Mutex<Tally>,
+    /// How often it was found by now.
+    pub tally: Mutex<Tally>,
 }
 
 /// How often, and when last.
@@ -49,23 +50,6 @@ pub struct Tally {
     pub last_seen: SystemTime,
     /// Numbers of the events, the first ones.
     pub evidence: Vec<u64>,
-}
-
-/// What is kept of an alert; the fields are those of [`Alert`].
-#[derive(Debug)]
-#[expect(missing_docs, reason = "see `Alert`")]
-pub struct Stored {
-    pub id: String,
-    pub rule: Arc<ActiveRule>,
-    pub message: String,
-    /// When and where it was; of what happened it tells nothing beyond that.
-    pub event: Arc<Event>,
-    pub process: Arc<Process>,
-    pub ancestors: Vec<Ancestor>,
-    pub injected_by: Option<Arc<Process>>,
-    pub facts: BTreeMap<String, String>,
-    pub claimed: Vec<String>,
-    pub tally: Tally,
 }
 
 /// What a rule has to say; the rest of an alert comes from the event.
@@ -114,27 +98,6 @@ impl Alert {
                 evidence: vec![event_number],
             }),
             event,
-        }
-    }
-
-    /// An alert of the past.
-    #[must_use]
-    pub fn restore(stored: Stored) -> Self {
-        Self {
-            id: stored.id,
-            rule: stored.rule,
-            message: stored.message,
-            event: stored.event,
-            process: stored.process,
-            ancestors: stored.ancestors,
-            injected_by: stored.injected_by,
-            facts: stored
-                .facts
-                .into_iter()
-                .map(|(name, fact)| (name.into(), fact))
-                .collect(),
-            claimed: stored.claimed.into_iter().map(Cow::from).collect(),
-            tally: Mutex::new(stored.tally),
         }
     }
 

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{self, Wanted, WantedAlerts},
+    filter::{Wanted, WantedAlerts},
     sources::Sources,
     watch::{self, Messages, Range, Told},
 };
@@ -68,15 +68,16 @@ impl v1::alerts_server::Alerts for Sources {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let refused = Status::invalid_argument;
-        let since = filter::time("since", request.since).map_err(refused)?;
-        let until = filter::time("until", request.until).map_err(refused)?;
-        let range = Range::new(request.cursor, since, until)
-            .limited(request.limit, request.first)
-            .map_err(refused)?
-            .followed(request.follow);
+        let range = Range::new(
+            request.cursor,
+            (request.since, request.until),
+            (request.limit, request.first),
+            request.follow,
+        )
+        .map_err(refused)?;
         let messages = AlertMessages {
             wanted: WantedAlerts {
-                wanted: Wanted::new(request.filter, since, until).map_err(refused)?,
+                wanted: Wanted::new(request.filter, range.since, range.until).map_err(refused)?,
                 rules: request.rules,
                 min_severity: request.min_severity,
             },

@@ -5,7 +5,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{self, Particulars, Wanted, WantedEvents},
+    filter::{Wanted, WantedEvents},
+    particulars::Particulars,
     sources::Sources,
     watch::{self, Messages, Range, Told},
 };
@@ -73,12 +74,13 @@ impl v1::events_server::Events for Sources {
         let request = request.into_inner();
         let refused = Status::invalid_argument;
         let particulars = Particulars::new(&request).map_err(refused)?;
-        let since = filter::time("since", request.since).map_err(refused)?;
-        let until = filter::time("until", request.until).map_err(refused)?;
-        let range = Range::new(request.cursor, since, until)
-            .limited(request.limit, request.first)
-            .map_err(refused)?
-            .followed(request.follow);
+        let range = Range::new(
+            request.cursor,
+            (request.since, request.until),
+            (request.limit, request.first),
+            request.follow,
+        )
+        .map_err(refused)?;
         let (range, evidence) = if request.alert_id.is_empty() {
             (range, None)
         } else {
@@ -88,7 +90,7 @@ impl v1::events_server::Events for Sources {
         };
         let messages = EventMessages {
             wanted: WantedEvents {
-                wanted: Wanted::new(request.filter, since, until).map_err(refused)?,
+                wanted: Wanted::new(request.filter, range.since, range.until).map_err(refused)?,
                 kinds: request.kinds,
                 particulars,
             },

@@ -20,7 +20,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert,
-    filter::{self, Particulars, Wanted, WantedAlerts, WantedEvents},
+    filter::{self, Wanted, WantedAlerts, WantedEvents},
+    particulars::Particulars,
     sources::Sources,
 };
 use crate::{

@@ -8,6 +8,7 @@ pub mod filter;
 mod history;
 pub mod metrics;
 mod node;
+pub mod particulars;
 mod processes;
 pub mod server;
 pub mod sources;

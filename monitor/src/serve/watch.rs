@@ -7,13 +7,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use prost_types::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 use tonic::Status;
 
-use super::convert::{self, Context};
+use super::{
+    convert::{self, Context},
+    filter,
+};
 use crate::{
     container::model::Container,
     proto::v1,
@@ -57,29 +61,28 @@ pub struct Range {
 }
 
 impl Range {
-    /// From the fields that requests have for it.
-    #[must_use]
-    pub fn new(cursor: String, since: Option<SystemTime>, until: Option<SystemTime>) -> Self {
-        Self {
-            cursor,
-            since,
-            until,
-            ..Self::default()
-        }
-    }
-
-    /// The same with at most `last` elements, the newest of the past, or at most `first`.
+    /// From the fields that requests have for it: times from and to, and how many, the last or the first.
     ///
     /// # Errors
-    /// When both are given.
-    pub fn limited(self, last: u32, first: u32) -> Result<Self, String> {
+    /// What is wrong with them.
+    pub fn new(
+        cursor: String,
+        (since, until): (Option<Timestamp>, Option<Timestamp>),
+        (last, first): (u32, u32),
+        follow: bool,
+    ) -> Result<Self, String> {
         if last > 0 && first > 0 {
             return Err("limit and first can't be given together".to_owned());
         }
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Ok(Self {
-            last: usize::try_from(last).unwrap_or(usize::MAX),
-            first: usize::try_from(first).unwrap_or(usize::MAX),
-            ..self
+            cursor,
+            after: None,
+            since: filter::time("since", since)?,
+            until: filter::time("until", until)?,
+            last: count(last),
+            first: count(first),
+            follow,
         })
     }
 
@@ -91,12 +94,6 @@ impl Range {
             first: numbers.len(),
             ..self
         }
-    }
-
-    /// The same, going on with what is live or not.
-    #[must_use]
-    pub fn followed(self, follow: bool) -> Self {
-        Self { follow, ..self }
     }
 }
 

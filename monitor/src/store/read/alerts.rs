@@ -1,13 +1,13 @@
 //! Rows of alerts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::{super::detail::unsigned, Numbered, Reader, Selection, moment};
 use crate::{
-    detect::alert::{Alert, Stored, Tally},
+    detect::alert::{Alert, Tally},
     event::Event,
     policy::{
         catalogue::ActiveRule,
@@ -68,7 +68,7 @@ impl Reader {
             None => None,
         };
         let attack: Vec<Attack> = serde_json::from_str(&row.attack)?;
-        Ok(Alert::restore(Stored {
+        Ok(Alert {
             id: row.id,
             rule: Arc::new(ActiveRule {
                 rule: Rule {
@@ -91,13 +91,13 @@ impl Reader {
             injected_by,
             facts: serde_json::from_str(&row.facts)?,
             claimed: serde_json::from_str(&row.claimed)?,
-            tally: Tally {
+            tally: Mutex::new(Tally {
                 count: row.count,
                 last_seen: moment(row.last),
                 evidence: serde_json::from_str(&row.evidence)?,
-            },
+            }),
             event: Arc::new(event),
-        }))
+        })
     }
 }
 
