@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use lru::LruCache;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, Row};
 
 use super::{
     detail::{self, Moved, Parts, signed, unsigned},
@@ -126,24 +126,25 @@ impl Reader {
     /// # Errors
     /// When they can't be read.
     pub fn events(&mut self, selection: &Selection) -> anyhow::Result<Numbered<Event>> {
-        let mut sql = "SELECT number, time, kind, lineage, place, detail, numbers FROM event WHERE number > ?1 AND \
-                       number <= ?2"
+        let mut sql = "SELECT e.number, e.time, e.kind, e.lineage, e.place, e.detail, e.numbers,
+                           t.pid, t.start_ticks, t.execution, t.place
+                       FROM event e LEFT JOIN target t ON t.number = e.number WHERE e.number > ?1 AND e.number <= ?2"
             .to_owned();
         if let Some(places) = &selection.places {
-            sql.push_str(" AND place IN (");
+            sql.push_str(" AND e.place IN (");
             list(&mut sql, places);
             sql.push(')');
         }
         if !selection.kinds.is_empty() {
             // Not by an index: there is none, and the one of places must not be given up for it.
-            sql.push_str(" AND +kind IN (");
+            sql.push_str(" AND +e.kind IN (");
             list(&mut sql, &selection.kinds);
             sql.push(')');
         }
         sql.push_str(if selection.backwards {
-            " ORDER BY number DESC LIMIT ?3"
+            " ORDER BY e.number DESC LIMIT ?3"
         } else {
-            " ORDER BY number LIMIT ?3"
+            " ORDER BY e.number LIMIT ?3"
         });
         let rows: Vec<EventRow> = self
             .connection
@@ -170,7 +171,10 @@ impl Reader {
                 None => Vec::new(),
             },
         };
-        let target = self.target(row.number)?;
+        let target = match &row.target {
+            Some(target) => Some(self.target(target)?),
+            None => None,
+        };
         let moved = target.as_ref().map(|target| Moved {
             key: target.key,
             process: target.process.as_ref(),
@@ -209,36 +213,29 @@ impl Reader {
         Ok(detail)
     }
 
-    fn target(&mut self, number: u64) -> anyhow::Result<Option<Target>> {
-        type Columns = (u32, i64, Option<i64>, Option<i64>);
-        let found: Option<Columns> = self
-            .connection
-            .prepare_cached(
-                "SELECT pid, start_ticks, execution, place FROM target WHERE number = ?1",
-            )?
-            .query_row([signed(number)], |row| row.try_into())
-            .optional()?;
-        let Some((pid, start_ticks, execution, place)) = found else {
-            return Ok(None);
-        };
-        Ok(Some(Target {
-            key: ProcessKey {
-                pid,
-                start_ticks: unsigned(start_ticks),
-            },
-            process: match execution {
+    fn target(&mut self, row: &TargetRow) -> anyhow::Result<Target> {
+        Ok(Target {
+            key: row.key,
+            process: match row.execution {
                 Some(execution) => Some(self.execution(execution)?),
                 None => None,
             },
-            place: match place {
+            place: match row.place {
                 Some(place) => self.place(place)?,
                 None => Place::Unknown,
             },
-        }))
+        })
     }
 }
 
-/// A row of `event`.
+/// A row of `target`.
+struct TargetRow {
+    key: ProcessKey,
+    execution: Option<i64>,
+    place: Option<i64>,
+}
+
+/// A row of `event`, with that of `target` where there is one.
 struct EventRow {
     number: u64,
     time: i64,
@@ -247,11 +244,24 @@ struct EventRow {
     place: i64,
     detail: Option<i64>,
     numbers: Option<String>,
+    target: Option<TargetRow>,
 }
 
 impl EventRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let target = match row.get(7)? {
+            Some(pid) => Some(TargetRow {
+                key: ProcessKey {
+                    pid,
+                    start_ticks: unsigned(row.get(8)?),
+                },
+                execution: row.get(9)?,
+                place: row.get(10)?,
+            }),
+            None => None,
+        };
         Ok(Self {
+            target,
             number: unsigned(row.get(0)?),
             time: row.get(1)?,
             kind: row.get(2)?,
