@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Store,
-    insert::{Inserter, Which},
+    insert::{Inserter, Missing},
     past::{Gap, Past},
     segment::Segment,
 };
@@ -117,7 +117,7 @@ pub fn export(
         for gap in &slice.gaps {
             Inserter::gap(
                 &transaction,
-                Which::Events,
+                Missing::Events,
                 gap.first,
                 gap.first,
                 gap.count,
@@ -144,7 +144,7 @@ pub fn export(
             let (first, count) = (gap.first, gap.count);
             Inserter::gap(
                 &transaction,
-                Which::Alerts,
+                Missing::Alerts,
                 first,
                 first,
                 count,

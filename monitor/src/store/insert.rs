@@ -30,19 +30,19 @@ const fn remembered(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).expect("not zero")
 }
 
-/// One of the two sequences that history has.
+/// What may be missing from history: of each of its two sequences there is a table of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum Missing {
     /// Events.
     Events,
     /// Alerts.
     Alerts,
 }
 
-impl Which {
-    /// The table of what is missing of it.
+impl Missing {
+    /// The table.
     #[must_use]
-    pub fn gaps(self) -> &'static str {
+    pub fn table(self) -> &'static str {
         match self {
             Self::Events => "gap",
             Self::Alerts => "alert_gap",
@@ -281,13 +281,13 @@ impl Inserter {
     /// When SQLite can't.
     pub fn gap(
         connection: &Connection,
-        of: Which,
+        of: Missing,
         first: u64,
         last: u64,
         count: u64,
         reason: &str,
     ) -> anyhow::Result<()> {
-        let table = of.gaps();
+        let table = of.table();
         connection
             .prepare_cached(&format!(
                 "INSERT OR REPLACE INTO {table} VALUES (?1, ?2, ?3, ?4)"

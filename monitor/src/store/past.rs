@@ -9,7 +9,7 @@ use rusqlite::params;
 use super::{
     Settled, Store,
     detail::{signed, unsigned},
-    insert::Which,
+    insert::Missing,
     nanoseconds,
     read::{Line, Numbered, Reader, Selection},
     segment::{self, Segment},
@@ -29,8 +29,8 @@ pub trait Kept: Sized + Send + Sync + 'static {
     /// # Errors
     /// When that can't be read.
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>>;
-    /// Which of the two it is.
-    const SEQUENCE: Which;
+    /// What is missing where elements of it are.
+    const MISSING: Missing;
     /// Its times are those of its numbers, but for clocks that were set: it can be found by time.
     const BY_TIME: bool;
     /// Whether it must be on disk before anybody hears of it.
@@ -47,7 +47,7 @@ impl Kept for Event {
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
         reader.events(selection)
     }
-    const SEQUENCE: Which = Which::Events;
+    const MISSING: Missing = Missing::Events;
     const BY_TIME: bool = true;
     const DURABLE: bool = false;
 }
@@ -62,7 +62,7 @@ impl Kept for Alert {
     fn read(reader: &mut Reader, selection: &Selection) -> anyhow::Result<Numbered<Self>> {
         reader.alerts(selection)
     }
-    const SEQUENCE: Which = Which::Alerts;
+    const MISSING: Missing = Missing::Alerts;
     const BY_TIME: bool = false;
     const DURABLE: bool = true;
 }
@@ -309,7 +309,7 @@ impl Past {
             Some((last, _)) if items.len() >= count => *last,
             _ => end,
         };
-        let gaps = gaps(&open.reader, T::SEQUENCE, after, scanned)?;
+        let gaps = gaps(&open.reader, T::MISSING, after, scanned)?;
         Ok(Slice {
             items,
             gaps,
@@ -532,12 +532,12 @@ impl Open {
 }
 
 /// Gaps that end above `after` and begin up to `until`.
-fn gaps(reader: &Reader, of: Which, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
+fn gaps(reader: &Reader, of: Missing, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
     let gaps = reader
         .connection()
         .prepare_cached(&format!(
             "SELECT first, last, count, reason FROM {} WHERE last > ?1 AND first <= ?2 ORDER BY first",
-            of.gaps()
+            of.table()
         ))?
         .query_map(
             params![signed(after), signed(until.min(i64::MAX as u64))],

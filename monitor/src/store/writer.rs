@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     DIVISIONS, Settled, Store,
-    insert::{Inserter, Which},
+    insert::{Inserter, Missing},
     nanoseconds,
     numbers::Numbers,
     read::moment,
@@ -383,7 +383,7 @@ impl Writer {
         let after = first.map_or(0, i64::cast_unsigned);
         Inserter::gap(
             connection,
-            Which::Events,
+            Missing::Events,
             after + 1,
             self.events_after.max(after + 1),
             0,
@@ -421,7 +421,7 @@ impl Writer {
             let first = self.events_after + 1;
             Inserter::gap(
                 &transaction,
-                Which::Events,
+                Missing::Events,
                 first,
                 self.events_after + missed,
                 missed,
@@ -433,7 +433,7 @@ impl Writer {
             let last = self.alerts_after + alerts.missed;
             Inserter::gap(
                 &transaction,
-                Which::Alerts,
+                Missing::Alerts,
                 first,
                 last,
                 alerts.missed,

@@ -6,7 +6,7 @@ use tokio_stream::StreamExt as _;
 use super::*;
 use crate::store::{
     Settled,
-    insert::Which,
+    insert::Missing,
     read::{Numbered, Reader, Selection},
     segment::Segment,
 };
@@ -62,7 +62,7 @@ impl Kept for u64 {
     fn read(_: &mut Reader, _: &Selection) -> anyhow::Result<Numbered<Self>> {
         Ok(Vec::new())
     }
-    const SEQUENCE: Which = Which::Events;
+    const MISSING: Missing = Missing::Events;
     const BY_TIME: bool = false;
     const DURABLE: bool = false;
 }
