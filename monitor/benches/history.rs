@@ -403,6 +403,7 @@ fn process(pid: u32, parent: u32, exe: &str, argv: &str) -> Arc<Process> {
                 device: 0,
             }; 3],
             tty: String::new(),
+            recognised: std::sync::OnceLock::new(),
         }),
         source: Source::Kernel,
     })

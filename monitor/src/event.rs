@@ -46,6 +46,17 @@ pub struct Target {
     pub place: Place,
 }
 
+impl Target {
+    /// The container it runs in.
+    #[must_use]
+    pub fn container(&self) -> Option<&Container> {
+        match &self.place {
+            Place::Container(container, _) => Some(container),
+            Place::Host(_) | Place::Unknown => None,
+        }
+    }
+}
+
 /// An ancestor of a process.
 #[derive(Clone, Debug)]
 pub struct Ancestor {
@@ -190,6 +201,30 @@ impl Event {
             Place::Container(container, _) => Some(container),
             Place::Host(_) | Place::Unknown => None,
         }
+    }
+
+    /// Whether it was only tried: the call failed, or the connection did not come about.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        let Detail::Message(_, detail) = &self.detail else {
+            return false;
+        };
+        let call = match &**detail {
+            v1::event::Detail::FileChange(found) => &found.call,
+            v1::event::Detail::Mount(found) => &found.call,
+            v1::event::Detail::NamespaceChange(found) => &found.call,
+            v1::event::Detail::CredentialChange(found) => &found.call,
+            v1::event::Detail::ProcessAccess(found) => &found.call,
+            v1::event::Detail::ProcessControl(found) => &found.call,
+            v1::event::Detail::KernelCall(found) => &found.call,
+            v1::event::Detail::KernelModule(found) => &found.call,
+            v1::event::Detail::Connection(found) => {
+                return found.outcome() == v1::Outcome::Failed;
+            }
+            v1::event::Detail::SelinuxDenial(found) => return found.enforced,
+            _ => return false,
+        };
+        call.as_ref().is_some_and(|call| !call.error.is_empty())
     }
 
     /// About how many bytes it takes beside what it shares with other events.

@@ -72,12 +72,28 @@ fn descriptor(name: &str) -> anyhow::Result<MessageDescriptor> {
 
 /// Name of a kind of event as people write it: `file-open`.
 #[must_use]
-pub fn kind_name(kind: v1::EventKind) -> String {
-    let name = kind.as_str_name();
-    name.strip_prefix("EVENT_KIND_")
-        .unwrap_or(name)
-        .to_ascii_lowercase()
-        .replace('_', "-")
+pub fn kind_name(kind: v1::EventKind) -> &'static str {
+    kind_names()
+        .get(kind as usize)
+        .map_or("unspecified", String::as_str)
+}
+
+/// Names of all kinds of events, by number.
+#[must_use]
+pub fn kind_names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        (0..)
+            .map_while(|number| v1::EventKind::try_from(number).ok())
+            .map(|kind| {
+                let name = kind.as_str_name();
+                name.strip_prefix("EVENT_KIND_")
+                    .unwrap_or(name)
+                    .to_ascii_lowercase()
+                    .replace('_', "-")
+            })
+            .collect()
+    })
 }
 
 #[cfg(test)]

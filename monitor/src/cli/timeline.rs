@@ -54,7 +54,7 @@ pub(super) struct Arguments {
 
 /// What happened several times in a row.
 struct Row {
-    kind: String,
+    kind: &'static str,
     place: String,
     pid: u32,
     what: String,

@@ -11,6 +11,9 @@ use std::{
 
 use super::shape::{Runtime, Shape};
 
+/// Names with values, as Kubernetes and the runtimes attach them.
+pub type Labels = BTreeMap<String, String>;
+
 /// A container. What its cgroup tells is fixed; what the runtime tells comes later.
 #[derive(Debug)]
 pub struct Container {
@@ -28,6 +31,8 @@ pub struct Container {
     pub slot: u32,
     /// When the agent first saw it.
     pub first_seen: SystemTime,
+    /// See [`Container::root_device`].
+    root_device: AtomicU32,
     details: RwLock<Arc<Details>>,
 }
 
@@ -67,7 +72,7 @@ pub struct Description {
     /// Image as a digest or id.
     pub image_digest: String,
     /// Labels of the container.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The pod it is part of.
     pub pod: Option<Pod>,
     /// It only holds a pod's namespaces.
@@ -96,7 +101,7 @@ pub struct Pod {
     /// Its namespace.
     pub namespace: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 impl Container {
@@ -115,6 +120,7 @@ impl Container {
             cgroup_id,
             slot,
             first_seen: SystemTime::now(),
+            root_device: AtomicU32::new(0),
             details: RwLock::new(Arc::new(Details {
                 description: Description {
                     pod,
@@ -142,8 +148,21 @@ impl Container {
             cgroup_id: known.cgroup_id,
             slot: NEXT.fetch_sub(1, Ordering::Relaxed),
             first_seen: known.first_seen,
+            root_device: AtomicU32::new(0),
             details: RwLock::new(Arc::new(known.details)),
         }
+    }
+
+    /// Device of the filesystem that its root directory lies on, where its first program was part of an image; 0 where
+    /// that is not known.
+    #[must_use]
+    pub fn root_device(&self) -> u32 {
+        self.root_device.load(Ordering::Relaxed)
+    }
+
+    /// Notes the device of its root directory.
+    pub fn has_root_on(&self, device: u32) {
+        self.root_device.store(device, Ordering::Relaxed);
     }
 
     /// What is known now.

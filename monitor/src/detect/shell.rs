@@ -82,7 +82,7 @@ fn applet(program: &Execution, binary: &str) -> Option<String> {
         .iter()
         .map(|argument| {
             // A login shell's name begins with a dash.
-            base_name(argument.strip_prefix('-').unwrap_or(&argument)).to_owned()
+            base_name(argument.strip_prefix('-').unwrap_or(argument)).to_owned()
         })
         .find(|name| !name.starts_with(binary))
 }

@@ -84,6 +84,15 @@ pub fn capability(number: usize) -> Option<String> {
     )
 }
 
+/// Names of the capabilities of a set ("CAP_SYS_ADMIN"), as far as they have one.
+pub fn capability_names(set: u64) -> impl Iterator<Item = &'static str> {
+    CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(move |(number, _)| set & (1 << number) != 0)
+        .map(|(_, name)| *name)
+}
+
 fn capabilities(set: u64) -> Vec<String> {
     if set & ALL_CAPABILITIES == ALL_CAPABILITIES {
         return vec!["ALL".to_owned()];
@@ -124,20 +133,6 @@ pub fn namespaces(namespaces: &record::Namespaces, host: u32) -> v1::Namespaces 
 /// A file.
 #[must_use]
 pub fn file(file: &record::File) -> v1::File {
-    let has = |bit: u32| file.flags & bit != 0;
-    let layer = if has(file_flag::MEMFD) {
-        v1::Layer::Memfd
-    } else if has(file_flag::TMPFS) {
-        v1::Layer::Tmpfs
-    } else if has(file_flag::UPPER_LAYER) {
-        v1::Layer::Upper
-    } else if has(file_flag::UPPER_LAYER_UNKNOWN) {
-        v1::Layer::OverlayUnknown
-    } else if has(file_flag::OVERLAY) {
-        v1::Layer::Image
-    } else {
-        v1::Layer::Unspecified
-    };
     v1::File {
         inode: file.inode,
         device: format!("{}:{}", file.device >> 20, file.device & 0xf_ffff),
@@ -149,7 +144,37 @@ pub fn file(file: &record::File) -> v1::File {
             seconds: file.ctime_s.try_into().unwrap_or(i64::MAX),
             nanos: file.ctime_ns.try_into().unwrap_or(0),
         }),
-        layer: layer.into(),
+        layer: layer(file).into(),
+    }
+}
+
+/// Where a file's content lies, as conditions name it; empty for an ordinary filesystem.
+#[must_use]
+pub fn layer_name(file: &record::File) -> &'static str {
+    match layer(file) {
+        v1::Layer::Unspecified => "",
+        v1::Layer::Image => "image",
+        v1::Layer::Upper => "upper",
+        v1::Layer::OverlayUnknown => "overlay-unknown",
+        v1::Layer::Tmpfs => "tmpfs",
+        v1::Layer::Memfd => "memfd",
+    }
+}
+
+fn layer(file: &record::File) -> v1::Layer {
+    let has = |bit: u32| file.flags & bit != 0;
+    if has(file_flag::MEMFD) {
+        v1::Layer::Memfd
+    } else if has(file_flag::TMPFS) {
+        v1::Layer::Tmpfs
+    } else if has(file_flag::UPPER_LAYER) {
+        v1::Layer::Upper
+    } else if has(file_flag::UPPER_LAYER_UNKNOWN) {
+        v1::Layer::OverlayUnknown
+    } else if has(file_flag::OVERLAY) {
+        v1::Layer::Image
+    } else {
+        v1::Layer::Unspecified
     }
 }
 

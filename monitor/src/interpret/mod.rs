@@ -5,6 +5,7 @@
 pub mod call;
 pub mod constants;
 pub mod errors;
+pub mod exit;
 pub mod file;
 pub mod identity;
 pub mod loader;

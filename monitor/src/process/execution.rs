@@ -1,10 +1,16 @@
 //! A process and the program it runs: the facts of one exec, decoded once and shared from then on.
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use watchkeeper_ebpf::{
     decode::ExecRecord,
-    record::{Credentials, Descriptor, File, Fork, Header, Namespaces, ProcessId, exec_flag, flag},
+    record::{
+        Credentials, Descriptor, File, Fork, Header, Namespaces, ProcessId, descriptor, exec_flag,
+        flag,
+    },
 };
 
 use super::clock;
@@ -144,6 +150,19 @@ pub struct Execution {
     pub stdio: [Descriptor; 3],
     /// Controlling terminal; empty for none.
     pub tty: String,
+    /// What shell it is; `None` for no shell. Found out by detection, a moment after the exec.
+    pub recognised: OnceLock<Option<Shell>>,
+}
+
+/// A shell, and how it was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shell {
+    /// Its family ("bash"), or the binary with its applet ("busybox sh").
+    pub family: String,
+    /// "content", "applet", or "name" with the reason why nothing better was to be had.
+    pub recognised_by: String,
+    /// What recognised it is a thing the process says of itself.
+    pub claimed: bool,
 }
 
 impl Execution {
@@ -182,7 +201,20 @@ impl Execution {
             seccomp: body.seccomp,
             stdio: body.stdio,
             tty: text(until_nul(&body.tty)),
+            recognised: OnceLock::new(),
         }
+    }
+
+    /// What shell it is, as far as that is known.
+    #[must_use]
+    pub fn shell(&self) -> Option<&Shell> {
+        self.recognised.get()?.as_ref()
+    }
+
+    /// Whether somebody can type: a controlling terminal, or a terminal as standard input.
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        !self.tty.is_empty() || self.stdio[0].kind == descriptor::TTY
     }
 
     /// Last component of the executable's path.
@@ -205,13 +237,14 @@ impl Execution {
 /// Arguments as the kernel keeps them: one after the other, each ended by NUL. Kept like that, because a few kilobytes
 /// can hold thousands of empty ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arguments(Box<[u8]>);
+pub struct Arguments(Box<str>);
 
 impl Arguments {
-    /// From the bytes of the kernel.
+    /// From the bytes of the kernel; those that are not UTF-8 are replaced.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        Self(bytes.strip_suffix(&[0]).unwrap_or(bytes).into())
+        let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+        Self(String::from_utf8_lossy(bytes).into())
     }
 
     /// From the bytes of the kernel, with secrets cut out, and how many.
@@ -223,13 +256,12 @@ impl Arguments {
         }
     }
 
-    /// Each argument; bytes that are not UTF-8 are replaced.
-    pub fn iter(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    /// Each argument.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0
-            .split(|byte| *byte == 0)
+            .split('\0')
             // No bytes are no argument, not one that is empty.
             .filter(|_| !self.0.is_empty())
-            .map(String::from_utf8_lossy)
     }
 
     /// Whether one of them is `wanted`.
@@ -241,7 +273,7 @@ impl Arguments {
     /// All of them.
     #[must_use]
     pub fn to_vec(&self) -> Vec<String> {
-        self.iter().map(Cow::into_owned).collect()
+        self.iter().map(str::to_owned).collect()
     }
 }
 
@@ -286,6 +318,7 @@ pub(crate) mod tests {
                 seccomp: 0,
                 stdio: [Descriptor::default(); 3],
                 tty: String::new(),
+                recognised: OnceLock::new(),
             }),
             source: Source::Kernel,
         }

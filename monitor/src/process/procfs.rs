@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
@@ -119,6 +119,7 @@ pub fn read(pid: u32, host: HostNamespaces, redactor: &Redactor) -> Option<Found
         file: file(&directory.join("exe")),
         stdio: [0, 1, 2].map(|number| stdio(&directory, number)),
         tty: tty_name(stat.tty),
+        recognised: OnceLock::new(),
     };
     Some(Found {
         process: Process {

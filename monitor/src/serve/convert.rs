@@ -14,7 +14,7 @@ use crate::{
     },
     detect::alert::Alert,
     event::{Cgroup, Detail, Event, Target, class_name},
-    interpret::identity,
+    interpret::{exit::exit, identity},
     policy::file::Severity,
     process::execution::{Process, ProcessKey, Source},
     proto::v1,
@@ -353,25 +353,6 @@ pub fn severity(severity: Severity) -> v1::Severity {
         Severity::Medium => v1::Severity::Medium,
         Severity::High => v1::Severity::High,
         Severity::Critical => v1::Severity::Critical,
-    }
-}
-
-/// A wait status: the signal in the low seven bits, else the exit code in the next byte (wait(2)).
-#[must_use]
-pub fn exit(status: u32) -> v1::Exit {
-    /// What seccomp kills with; nothing keeps others from sending it.
-    const SIGSYS: u32 = 31;
-    match status & 0x7f {
-        0 => v1::Exit {
-            killed_by_seccomp: false,
-            code: Some((status >> 8) & 0xff),
-            signal: None,
-        },
-        signal => v1::Exit {
-            killed_by_seccomp: signal == SIGSYS,
-            code: None,
-            signal: Some(signal),
-        },
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     container::{membership::Origin, model::Container, registry::Place},
     detect::alert::Alert,
     event::{Detail, Event},
+    interpret::exit::exit,
     process::{
         execution::{Process, ProcessKey},
         procfs,
@@ -396,7 +397,7 @@ impl Node {
             pid: key.1.pid,
             start_time: Some(convert::timestamp(self.started)),
             end_time: self.ended.map(|(time, _)| convert::timestamp(time)),
-            exit: self.ended.map(|(_, status)| convert::exit(status)),
+            exit: self.ended.map(|(_, status)| exit(status)),
             asked_for,
             executions: self
                 .executions

@@ -1,6 +1,6 @@
 //! The files whose use is reported: whole paths here, single names in the kernel's map.
 
-mod pattern;
+pub mod pattern;
 
 use std::{collections::HashMap, fs, path::Path};
 

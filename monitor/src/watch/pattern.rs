@@ -7,7 +7,7 @@ const MAX_COMPONENTS: usize = 128;
 
 /// A pattern, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     components: Vec<Component>,
     /// Which of them the kernel looks for.
     name: usize,
@@ -22,15 +22,32 @@ enum Component {
 
 /// The components of a path.
 pub(super) fn components(path: &str) -> Vec<&str> {
+    split(path).collect()
+}
+
+/// What is to be asked of the components of a path, which take no memory of their own.
+pub fn with_components<T>(path: &str, ask: impl FnOnce(&[&str]) -> T) -> T {
+    let mut components = [""; MAX_COMPONENTS];
+    let mut count = 0;
+    for (place, component) in components.iter_mut().zip(split(path)) {
+        *place = component;
+        count += 1;
+    }
+    ask(&components[..count])
+}
+
+fn split(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter(|component| !component.is_empty())
         .take(MAX_COMPONENTS)
-        .collect()
 }
 
 impl Pattern {
     /// Parses a pattern.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When it is no path, or has no name in it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') && !text.starts_with("**/") {
             return Err(format!("{text}: a path begins with / or **/"));
         }
@@ -76,7 +93,8 @@ impl Pattern {
     }
 
     /// Whether a path, taken apart, is one of these.
-    pub(super) fn matches(&self, path: &[&str]) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &[&str]) -> bool {
         matches(&self.components, path)
     }
 }

@@ -1,6 +1,9 @@
 //! Rows of processes, of what they ran, and of their lineage.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -303,6 +306,7 @@ fn program(row: &Row<'_>) -> rusqlite::Result<Execution> {
         seccomp: row.get("seccomp")?,
         stdio: [Descriptor::default(); 3],
         tty: row.get("tty")?,
+        recognised: OnceLock::new(),
     })
 }
 

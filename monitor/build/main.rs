@@ -1,4 +1,7 @@
-//! Compiles the protobuf definitions (without protoc) and the eBPF object (with bpf-linker).
+//! Compiles the protobuf definitions (without protoc) and the eBPF object (with bpf-linker), and writes the table of
+//! what conditions of policies can ask of an event.
+
+mod event_fields;
 
 use std::{env, fs, path::PathBuf};
 
@@ -30,6 +33,11 @@ fn compile_protos() -> anyhow::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())
         .context("writing the protobuf descriptors")?;
+    fs::write(
+        out.join("event_fields.rs"),
+        event_fields::table(&descriptors)?,
+    )
+    .context("writing the table of events' fields")?;
     tonic_prost_build::configure()
         .compile_fds(descriptors)
         .context("generating code from the protobuf definitions")

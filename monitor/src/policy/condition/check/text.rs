@@ -1,0 +1,186 @@
+//! What can be asked of strings and of the sizes of things.
+
+use std::sync::Arc;
+
+use cel::common::ast::{CallExpr, IdedExpr};
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::{Checker, Kind, Node, Scope, Test, Text, Words};
+use crate::{
+    container::model::Labels,
+    policy::condition::{
+        fields::meant,
+        functions::{Domains, Networks, Paths},
+        node::Number,
+        schema,
+    },
+    process::execution::base_name,
+};
+
+/// Most bytes that a regular expression may take.
+const MAX_REGEX: usize = 1 << 20;
+
+/// What can be asked of a string.
+const METHODS: [&str; 9] = [
+    "startsWith",
+    "endsWith",
+    "contains",
+    "matches",
+    "matchesPath",
+    "withinDomain",
+    "inNetwork",
+    "baseName",
+    "size",
+];
+
+impl Checker<'_> {
+    pub(super) fn size(&mut self, operand: &IdedExpr) -> Option<Node> {
+        let number: Number = match self.check(operand)?.kind {
+            Kind::Text(text) => Box::new(move |scope| length(text(scope).chars().count())),
+            Kind::Texts(list) => Box::new(move |scope| length(list(scope).count())),
+            Kind::Labels(map) => Box::new(move |scope| length(map(scope).map_or(0, Labels::len))),
+            Kind::Ancestors => Box::new(|scope| length(scope.view.event.ancestors.len())),
+            Kind::ConstText(text) => {
+                return Some(Kind::ConstInt(length(text.chars().count())).into());
+            }
+            other => return self.wrong(operand, format!("{} has no size", other.name())),
+        };
+        Some(Kind::Int(number).into())
+    }
+
+    pub(super) fn method(
+        &mut self,
+        expression: &IdedExpr,
+        target: &IdedExpr,
+        call: &CallExpr,
+    ) -> Option<Node> {
+        let name = call.func_name.as_str();
+        if !METHODS.contains(&name) {
+            return self.wrong(
+                expression,
+                format!(
+                    "there is no function `{name}`{}",
+                    meant(function_like(name))
+                ),
+            );
+        }
+        if name == "size" {
+            return self.size(target);
+        }
+        let receiver = self.check(target)?;
+        let text = match receiver.kind {
+            Kind::Text(text) => text,
+            other => {
+                let message = format!(
+                    "`{name}` is asked of a field that is a string, and this is {}",
+                    other.name()
+                );
+                return self.wrong(target, message);
+            }
+        };
+        match (name, call.args.as_slice()) {
+            ("baseName", []) => {
+                let base: Text = Box::new(move |scope| base_name(text(scope)));
+                Some(Kind::Text(base).into())
+            }
+            ("baseName", _) => self.wrong(expression, "`baseName` takes nothing"),
+            (_, [argument]) => self.text_method(expression, name, text, argument),
+            _ => self.wrong(expression, format!("`{name}` takes one argument")),
+        }
+    }
+
+    fn text_method(
+        &mut self,
+        expression: &IdedExpr,
+        name: &str,
+        text: Text,
+        argument: &IdedExpr,
+    ) -> Option<Node> {
+        let given = match self.check(argument)?.kind {
+            Kind::ConstText(text) => Arc::new(Words::new(vec![text])),
+            Kind::ConstTexts(words) => words,
+            // One field in another.
+            Kind::Text(other) if matches!(name, "startsWith" | "endsWith" | "contains") => {
+                let compare: fn(&str, &str) -> bool = match name {
+                    "startsWith" => |text, part| text.starts_with(part),
+                    "endsWith" => |text, part| text.ends_with(part),
+                    _ => |text, part| text.contains(part),
+                };
+                return Some(
+                    Kind::Bool(Box::new(move |scope| compare(text(scope), other(scope)))).into(),
+                );
+            }
+            other => {
+                let message = format!(
+                    "`{name}` takes a string, or a list of them, that is written out; this is {}",
+                    other.name()
+                );
+                return self.wrong(argument, message);
+            }
+        };
+        let prepared: Result<Test, String> = match name {
+            "startsWith" => Ok(Box::new(move |scope| {
+                given.iter().any(|part| text(scope).starts_with(part))
+            })),
+            "endsWith" => Ok(Box::new(move |scope| {
+                given.iter().any(|part| text(scope).ends_with(part))
+            })),
+            "contains" => Ok(Box::new(move |scope| {
+                given.iter().any(|part| text(scope).contains(part))
+            })),
+            "matches" => expressions(&given).map(|expressions| {
+                Box::new(move |scope: &Scope<'_>| {
+                    let text = text(scope).as_bytes();
+                    expressions
+                        .iter()
+                        .any(|expression| expression.is_match(text))
+                }) as Test
+            }),
+            "matchesPath" => Paths::new(given.iter())
+                .map(|paths| Box::new(move |scope: &Scope<'_>| paths.matches(text(scope))) as Test),
+            "withinDomain" => Domains::new(given.iter()).map(|domains| {
+                Box::new(move |scope: &Scope<'_>| domains.contains(text(scope))) as Test
+            }),
+            "inNetwork" => Networks::new(given.iter()).map(|networks| {
+                Box::new(move |scope: &Scope<'_>| networks.contain(text(scope))) as Test
+            }),
+            _ => return self.wrong(expression, format!("`{name}` takes no argument")),
+        };
+        match prepared {
+            Ok(test) => Some(Kind::Bool(test).into()),
+            Err(message) => self.wrong(argument, message),
+        }
+    }
+}
+
+fn expressions(given: &Words) -> Result<Vec<Regex>, String> {
+    given
+        .iter()
+        .map(|text| {
+            RegexBuilder::new(text)
+                .unicode(false)
+                .size_limit(MAX_REGEX)
+                .build()
+                .map_err(|error| {
+                    let message = error.to_string();
+                    let last = message.lines().last().unwrap_or_default();
+                    format!("not a regular expression: {}", last.trim())
+                })
+        })
+        .collect()
+}
+
+fn length(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A function that is like a wrong one.
+pub(super) fn function_like(name: &str) -> Option<String> {
+    schema::nearest(
+        name,
+        METHODS
+            .iter()
+            .map(|&name| name.to_owned())
+            .chain(["has", "exists", "all"].map(str::to_owned)),
+    )
+}
