@@ -9,12 +9,13 @@ use anyhow::{Context as _, bail};
 use prost::Message as _;
 
 const PROTO_ROOT: &str = "../proto";
-const PROTO_FILES: [&str; 8] = [
+const PROTO_FILES: [&str; 9] = [
     "watchkeeper/v1/alert.proto",
     "watchkeeper/v1/container.proto",
     "watchkeeper/v1/event.proto",
     "watchkeeper/v1/history.proto",
     "watchkeeper/v1/node.proto",
+    "watchkeeper/v1/policy.proto",
     "watchkeeper/v1/process.proto",
     "watchkeeper/v1/tree.proto",
     "runtime/v1/runtime.proto",

@@ -35,7 +35,10 @@ use crate::{
         registry::Registry,
         runtime_sockets::RuntimeSockets,
     },
-    detect::{alert::Alert, detector::Detector},
+    detect::{
+        alert::Alert,
+        detector::{Detector, RulesChanger},
+    },
     engine::{Engine, Maps, Parts},
     kernel::{
         attach::SensorState,
@@ -44,7 +47,7 @@ use crate::{
         sensors,
     },
     memory,
-    policy::catalogue::Catalogue,
+    policy::live::{self, LivePolicies},
     process::procfs,
     redact::Redactor,
     serve::{convert::Context, metrics, server::Socket, sources::Sources, watch::Sequence},
@@ -122,7 +125,7 @@ pub fn run(
         );
     }
     memory::share();
-    let catalogue = Catalogue::load(configuration.policy_dir.as_deref())?;
+    let policies = policies(configuration.policy_dir.clone())?;
     let watch = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
@@ -167,6 +170,7 @@ pub fn run(
         store_trouble,
         questions: Arc::new(Semaphore::new(QUESTIONS)),
         containers: registry.listing(),
+        policies: Arc::clone(&policies),
         connection: Arc::default(),
         figures: Arc::default(),
         sensors: kernel.sensors.clone(),
@@ -221,8 +225,10 @@ pub fn run(
         alerts: restored.into_iter().map(|(_, alert, _)| alert).collect(),
     };
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
-    let mut engine =
-        RunningEngine::start(kernel, registry, questions, catalogue, watched, &sources)?;
+    let mut engine = RunningEngine::start(kernel, registry, questions, watched, &sources)?;
+    if let Some(changer) = engine.rules_changer.take() {
+        runtime.spawn(renew_policies(policies, changer));
+    }
 
     memory::release();
     on_ready(&sources)?;
@@ -288,6 +294,52 @@ fn reload_on_hangup(
             }
         }
     })
+}
+
+/// Loads the policies; a mistake in them is no reason to leave the node unwatched.
+fn policies(directory: Option<PathBuf>) -> anyhow::Result<Arc<LivePolicies>> {
+    if let Some(directory) = &directory {
+        fs::read_dir(directory)
+            .with_context(|| format!("reading policies from {}", directory.display()))?;
+    }
+    let policies = LivePolicies::start(directory);
+    let problems = policies.problems();
+    for problem in &problems {
+        tracing::error!("{problem}");
+    }
+    if !problems.is_empty() {
+        tracing::error!(
+            "the built-in rules are in force, and no policy of the operator's, until that is mended"
+        );
+    }
+    Ok(Arc::new(policies))
+}
+
+/// Takes over policies whenever their files change.
+async fn renew_policies(policies: Arc<LivePolicies>, changer: RulesChanger) {
+    let mut ticks = tokio::time::interval(live::INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let before = policies.loads().1;
+        let at_work = Arc::clone(&policies);
+        let Ok(renewed) = tokio::task::spawn_blocking(move || at_work.renew()).await else {
+            continue;
+        };
+        if let Some(set) = renewed {
+            tracing::info!(
+                "the changed policies are in force: {} rules",
+                set.rules().len()
+            );
+            changer.replace(set);
+        }
+        if policies.loads().1 != before {
+            for problem in policies.problems() {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("the policies before that stay in force");
+        }
+    }
 }
 
 /// Loads and attaches the programs.
@@ -392,6 +444,8 @@ struct RunningEngine {
     programs: Ebpf,
     stop: OwnedFd,
     thread: JoinHandle<io::Result<()>>,
+    /// Replaces the rules.
+    rules_changer: Option<RulesChanger>,
     /// Completes when the thread ends.
     ended: oneshot::Receiver<()>,
 }
@@ -401,7 +455,6 @@ impl RunningEngine {
         kernel: Kernel,
         registry: Registry,
         questions: mpsc::Sender<Question>,
-        catalogue: Catalogue,
         watched: Watched,
         sources: &Sources,
     ) -> anyhow::Result<Self> {
@@ -412,11 +465,12 @@ impl RunningEngine {
             .context("making the descriptor that stops the engine")?;
         let rings = Rings::new(kernel.telemetry, kernel.critical, stopped);
         let detector = Detector::start(
-            catalogue,
+            sources.policies.set(),
             Arc::clone(&sources.alerts.recent),
             watched.alerts,
         )
         .context("starting the detection thread")?;
+        let rules_changer = detector.rules_changer();
         let engine = Engine::new(Parts {
             maps: Maps {
                 cgroups: kernel.cgroups,
@@ -453,6 +507,7 @@ impl RunningEngine {
             .context("starting the engine thread")?;
         Ok(Self {
             programs: kernel.programs,
+            rules_changer,
             stop,
             thread,
             ended,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use watchkeeper_ebpf::loss;
+use watchkeeper_ebpf::{loss, record::flag};
 
 use crate::{
     container::{
@@ -201,6 +201,24 @@ impl Event {
             Place::Container(container, _) => Some(container),
             Place::Host(_) | Place::Unknown => None,
         }
+    }
+
+    /// Whether it is the runtime that acts in the container's cgroup, and not yet the container: neither the process nor one
+    /// it descends from in there runs a program of another mount namespace than the host's.
+    #[must_use]
+    pub fn is_set_up(&self) -> bool {
+        let (Some(container), Some(process)) = (self.container(), &self.process) else {
+            return false;
+        };
+        let within = self.ancestors.iter().take_while(|ancestor| {
+            ancestor
+                .membership
+                .as_ref()
+                .is_some_and(|found| found.container.slot == container.slot)
+        });
+        std::iter::once(process)
+            .chain(within.map(|ancestor| &ancestor.process))
+            .all(|process| process.program.host_namespaces & flag::HOST_MNT_NS != 0)
     }
 
     /// Whether it was only tried: the call failed, or the connection did not come about.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 
 /// The API of the agent.
 #[allow(
@@ -61,6 +61,63 @@ pub fn from_json<M: Message + Default>(name: &str, text: &str) -> anyhow::Result
         .with_context(|| format!("reading a message {name} from JSON"))
 }
 
+/// The same from JSON that people wrote: names of the values of enumerations may be short, `file-open` for
+/// `EVENT_KIND_FILE_OPEN`.
+///
+/// # Errors
+/// When it is not that message.
+pub fn from_written_json<M: Message + Default>(
+    name: &str,
+    mut value: serde_json::Value,
+) -> anyhow::Result<M> {
+    lengthen(&descriptor(name)?, &mut value);
+    from_json(name, &value.to_string())
+}
+
+/// Replaces short names of the values of enumerations by whole ones.
+fn lengthen(message: &MessageDescriptor, value: &mut serde_json::Value) {
+    let Some(fields) = value.as_object_mut() else {
+        return;
+    };
+    for (name, value) in fields {
+        let field = message
+            .get_field_by_json_name(name)
+            .or_else(|| message.get_field_by_name(name));
+        match field.map(|field| field.kind()) {
+            Some(Kind::Message(inner)) => match value {
+                serde_json::Value::Array(values) => {
+                    for value in values {
+                        lengthen(&inner, value);
+                    }
+                }
+                value => lengthen(&inner, value),
+            },
+            Some(Kind::Enum(values)) => {
+                let Some(short) = value.as_str() else {
+                    continue;
+                };
+                let wanted = format!("_{}", short.to_ascii_uppercase().replace('-', "_"));
+                // The value's whole name is the enumeration's and its own.
+                let mut whole = values.values().map(|value| value.name().to_owned());
+                let prefix = values
+                    .values()
+                    .next()
+                    .map(|first| first.name().trim_end_matches("_UNSPECIFIED").to_owned());
+                let found = whole.find(|whole| {
+                    prefix
+                        .as_ref()
+                        .and_then(|prefix| whole.strip_prefix(prefix.as_str()))
+                        == Some(wanted.as_str())
+                });
+                if let Some(found) = found {
+                    *value = found.into();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 fn descriptor(name: &str) -> anyhow::Result<MessageDescriptor> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).ok())
@@ -99,6 +156,26 @@ pub fn kind_names() -> &'static [String] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn written_json_may_have_short_names() {
+        let event: v1::Event = from_written_json(
+            "Event",
+            serde_json::json!({
+                "kind": "file-open",
+                "process": {"origin": "injected", "file": {"layer": "memfd"}, "stdio": [{"kind": "tty"}]},
+                "fileOpen": {"path": "/x"},
+            }),
+        )
+        .expect("valid");
+        assert_eq!(event.kind(), v1::EventKind::FileOpen);
+        let process = event.process.expect("there");
+        assert_eq!(process.origin(), v1::ExecOrigin::Injected);
+        assert_eq!(process.file.expect("there").layer(), v1::Layer::Memfd);
+        assert_eq!(process.stdio[0].kind(), v1::DescriptorKind::Tty);
+        let wrong = serde_json::json!({"kind": "file-opn"});
+        assert!(from_written_json::<v1::Event>("Event", wrong).is_err());
+    }
 
     #[test]
     fn kinds_have_the_names_of_the_contract() {

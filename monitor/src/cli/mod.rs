@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod export;
 mod json;
+mod policy;
 mod show;
 mod sql;
 mod status;
@@ -39,6 +40,7 @@ const FAILURE: u8 = 1;
         watchkeeper events --kind exec --pod shop/web-1 -o json\n  \
         watchkeeper tree shop/web-1                what ran in a pod, and what it did\n  \
         watchkeeper timeline --pod shop/web-1 --since 1h\n  \
+        watchkeeper policy check policies/*.yaml   are policies right?\n  \
         watchkeeper sql 'SELECT * FROM connections LIMIT 10'"
 )]
 struct Arguments {
@@ -55,6 +57,7 @@ enum Command {
     Timeline(timeline::Arguments),
     Sql(sql::Arguments),
     Export(export::Arguments),
+    Policy(policy::Arguments),
     Containers(containers::Arguments),
     Status(status::Arguments),
     Doctor(doctor::Arguments),
@@ -83,6 +86,11 @@ pub fn main() -> ExitCode {
         Command::Timeline(arguments) => timeline::run(arguments),
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Policy(arguments) => match policy::run(&arguments) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::from(FAILURE),
+            Err(error) => Err(error),
+        },
         Command::Containers(arguments) => containers::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Doctor(arguments) => match doctor::run(&arguments) {

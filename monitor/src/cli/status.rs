@@ -96,6 +96,23 @@ async fn programs(
     Ok(show::print(&out)?)
 }
 
+/// The policies in force.
+fn policy(policy: Option<&v1::PolicyStatus>) -> String {
+    let policy = policy.cloned().unwrap_or_default();
+    let own = if policy.directory.is_empty() {
+        "built in".to_owned()
+    } else {
+        format!("built in and in {}", policy.directory)
+    };
+    format!(
+        "{} rules and {} exceptions, {own}; set {}, since {}",
+        policy.rules,
+        policy.exceptions,
+        policy.digest.get(..12).unwrap_or(&policy.digest),
+        show::time(policy.since.as_ref())
+    )
+}
+
 /// What is kept on disk.
 fn history(history: Option<&v1::HistoryStatus>) -> String {
     let history = history.cloned().unwrap_or_default();
@@ -145,6 +162,7 @@ fn text(status: &v1::NodeStatusResponse) -> String {
         ),
     );
     line("alerts", &counters.alerts.to_string());
+    line("policies", &policy(status.policy.as_ref()));
     line("history", &history(status.history.as_ref()));
     line(
         "lost",

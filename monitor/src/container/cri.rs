@@ -250,6 +250,7 @@ impl Cri {
                     name: metadata.name,
                     namespace: metadata.namespace,
                     labels: found.labels.into_iter().collect(),
+                    namespace_labels: None,
                 }
             }))
     }

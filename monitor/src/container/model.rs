@@ -102,6 +102,8 @@ pub struct Pod {
     pub namespace: String,
     /// Its labels.
     pub labels: Labels,
+    /// Labels of its namespace; `None` where nobody has asked the API server, who alone knows them.
+    pub namespace_labels: Option<Labels>,
 }
 
 impl Container {

@@ -10,7 +10,9 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    event::Ancestor, event::Event, policy::catalogue::ActiveRule, process::execution::Process,
+    event::{Ancestor, Event},
+    policy::{file::Severity, rule::Rule},
+    process::execution::Process,
 };
 
 /// Most events that an alert names as evidence.
@@ -22,7 +24,11 @@ pub struct Alert {
     /// A UUID, version 7.
     pub id: String,
     /// The rule that found it.
-    pub rule: Arc<ActiveRule>,
+    pub rule: Arc<Rule>,
+    /// How much it matters: as the rule says, or more.
+    pub severity: Severity,
+    /// It was tried and failed.
+    pub attempt: bool,
     /// One sentence with the particulars.
     pub message: String,
     /// The event that caused it. Of one that was read from history it tells when and where it was, and nothing beyond that.
@@ -37,8 +43,8 @@ pub struct Alert {
     pub facts: BTreeMap<Cow<'static, str>, String>,
     /// Fields that the process chooses itself.
     pub claimed: Vec<Cow<'static, str>>,
-    /// How often it was found by now.
-    pub tally: Mutex<Tally>,
+    /// How often it was found by now. Shared with the same alert of a lower severity.
+    pub tally: Arc<Mutex<Tally>>,
 }
 
 /// How often, and when last.
@@ -52,11 +58,13 @@ pub struct Tally {
     pub evidence: Vec<u64>,
 }
 
-/// What a rule has to say; the rest of an alert comes from the event.
-#[derive(Debug)]
+/// What was found; the rest of an alert comes from the event.
+#[derive(Clone, Debug)]
 pub struct Finding {
-    /// Id of the rule.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// See [`Alert::severity`].
+    pub severity: Severity,
     /// See [`Alert::message`].
     pub message: String,
     /// See [`Alert::ancestors`].
@@ -64,39 +72,55 @@ pub struct Finding {
     /// See [`Alert::injected_by`].
     pub injected_by: Option<Arc<Process>>,
     /// See [`Alert::facts`].
-    pub facts: BTreeMap<&'static str, String>,
+    pub facts: BTreeMap<Cow<'static, str>, String>,
     /// See [`Alert::claimed`].
-    pub claimed: Vec<&'static str>,
+    pub claimed: Vec<Cow<'static, str>>,
+    /// Numbers of earlier events that are part of it.
+    pub evidence: Vec<u64>,
 }
 
 impl Alert {
     /// The alert of a finding.
     #[must_use]
-    pub fn new(
-        finding: Finding,
-        rule: Arc<ActiveRule>,
-        event: Arc<Event>,
-        process: Arc<Process>,
-        event_number: u64,
-    ) -> Self {
+    pub fn new(finding: Finding, event: Arc<Event>, process: Arc<Process>, number: u64) -> Self {
+        let mut evidence = finding.evidence;
+        evidence.truncate(MAX_EVIDENCE - 1);
+        evidence.push(number);
         Self {
             id: Uuid::now_v7().to_string(),
-            rule,
+            rule: finding.rule,
+            severity: finding.severity,
+            attempt: event.failed(),
             message: finding.message,
             process,
             ancestors: finding.ancestors,
             injected_by: finding.injected_by,
-            facts: finding
-                .facts
-                .into_iter()
-                .map(|(name, fact)| (name.into(), fact))
-                .collect(),
-            claimed: finding.claimed.into_iter().map(Cow::from).collect(),
-            tally: Mutex::new(Tally {
+            facts: finding.facts,
+            claimed: finding.claimed,
+            tally: Arc::new(Mutex::new(Tally {
                 count: 1,
                 last_seen: event.time,
-                evidence: vec![event_number],
-            }),
+                evidence,
+            })),
+            event,
+        }
+    }
+
+    /// The same alert after a finding that matters more.
+    #[must_use]
+    pub fn raised(&self, finding: Finding, event: Arc<Event>, process: Arc<Process>) -> Self {
+        Self {
+            id: self.id.clone(),
+            rule: finding.rule,
+            severity: finding.severity,
+            attempt: event.failed(),
+            message: finding.message,
+            process,
+            ancestors: finding.ancestors,
+            injected_by: finding.injected_by,
+            facts: finding.facts,
+            claimed: finding.claimed,
+            tally: Arc::clone(&self.tally),
             event,
         }
     }
@@ -123,6 +147,11 @@ impl Alert {
     /// About how many bytes it takes beside what it shares.
     #[must_use]
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.message.len() + self.event.size()
+        let facts: usize = self
+            .facts
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum();
+        size_of::<Self>() + self.message.len() + facts + self.event.size()
     }
 }

@@ -1,28 +1,29 @@
 //! The detection thread: takes events from a bounded queue, asks the rules, publishes alerts.
 
 use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
-
-use lru::LruCache;
 
 use super::{
     alert::Alert,
-    executable::{Candidate, Content, Inspector},
-    listening::Listening,
-    shell::{self, Service},
+    evaluator::{Evaluator, Undecided, Verdict},
+    executable::{Candidate, Inspector},
+    fold::Folds,
+    listeners::Listeners,
+    shell,
 };
 use crate::{
     event::{Detail, Event},
-    policy::catalogue::Catalogue,
+    policy::set::RuleSet,
     process::execution::{Process, ProcessKey},
+    proto::v1::EventKind,
     store::recent::Recent,
 };
 
@@ -30,27 +31,53 @@ use crate::{
 const QUEUE: usize = 4_096;
 /// Cgroups whose left out events are counted apart.
 const MAX_COUNTED: usize = 1_024;
-/// Shells that are remembered, so that what they start is not another finding.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+/// How long a finding waits for what the runtime knows of a new container: as long as a container counts as new.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often those that wait are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Findings that may wait.
+const MAX_WAITING: usize = 4_096;
 
 /// An event on its way to the rules.
 struct Observation {
     event: Arc<Event>,
     number: u64,
-    process: Arc<Process>,
-    candidate: Candidate,
-    service: Option<Service>,
+    /// Of an exec: the executable.
+    candidate: Option<Candidate>,
+}
+
+/// What the detection thread is sent.
+enum Message {
+    /// Events.
+    Events(Vec<Observation>),
+    /// Rules that replace the ones before.
+    Rules(Arc<RuleSet>),
 }
 
 /// The entrance of the detection stage.
 pub struct Detector {
-    queue: Option<SyncSender<Observation>>,
+    queue: Option<Sender<Message>>,
+    /// Events that are collected, to be sent at once.
+    collected: Vec<Observation>,
+    /// Events that are in the queue.
+    waiting: Arc<AtomicUsize>,
     inspector: Arc<Inspector>,
-    listening: Listening,
     /// Events that found no room in the queue, by cgroup.
     overloaded: HashMap<u64, u64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Changes the rules of a detector that runs.
+#[derive(Clone)]
+pub struct RulesChanger(Sender<Message>);
+
+impl RulesChanger {
+    /// Replaces the rules, from the next event on.
+    pub fn replace(&self, set: Arc<RuleSet>) {
+        // The thread is gone when the agent stops anyway.
+        let _ = self.0.send(Message::Rules(set));
+    }
 }
 
 impl Detector {
@@ -60,37 +87,49 @@ impl Detector {
     /// # Errors
     /// When the thread can't be created.
     pub fn start(
-        catalogue: Catalogue,
+        set: Arc<RuleSet>,
         alerts: Arc<Recent<Alert>>,
         earlier: Vec<Arc<Alert>>,
     ) -> std::io::Result<Self> {
-        let (queue, observations) = sync_channel(QUEUE);
+        let (queue, messages) = channel();
         let inspector = Arc::new(Inspector::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let mut rules = Rules {
-            catalogue,
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut folds = Folds::default();
+        for alert in earlier {
+            folds.restore(alert);
+        }
+        let mut stage = Stage {
+            evaluator: Evaluator::new(set, Listeners::live()),
+            folds,
             alerts,
             inspector: Arc::clone(&inspector),
-            shells: LruCache::new(REMEMBERED),
+            undecided: VecDeque::new(),
+            verdicts: Vec::new(),
         };
-        for alert in earlier {
-            rules.shells.put(alert.process.key, alert);
-        }
         let stopped = Arc::clone(&stop);
+        let taken = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name("detect".to_owned())
-            .spawn(move || rules.run(&observations, &stopped))?;
+            .spawn(move || stage.run(&messages, &taken, &stopped))?;
         Ok(Self {
             queue: Some(queue),
+            collected: Vec::new(),
+            waiting,
             inspector,
-            listening: Listening::default(),
             overloaded: HashMap::new(),
             stop,
             thread: Some(thread),
         })
     }
 
-    /// Passes an event on; `init` is the first process of its container. Never waits: when the queue is full the
+    /// Who may change the rules; `None` when it has ended.
+    #[must_use]
+    pub fn rules_changer(&self) -> Option<RulesChanger> {
+        self.queue.clone().map(RulesChanger)
+    }
+
+    /// Takes an event; `init` is the first process of its container. Never waits: when the queue is full the
     /// event is counted for its cgroup and left out.
     pub fn observe(
         &mut self,
@@ -99,37 +138,48 @@ impl Detector {
         number: u64,
         init: Option<ProcessKey>,
     ) {
-        let (Detail::Exec, Some(process), Some(container), Some(queue)) = (
-            &event.detail,
-            &event.process,
-            event.container(),
-            &self.queue,
-        ) else {
-            return;
-        };
-        let candidate = self.inspector.candidate(process, container.slot, init);
-        if is_no_shell(process, &candidate) {
+        if event.detail.kind() == EventKind::Fork {
             return;
         }
-        // Processes end quickly: what only procfs tells of them is asked for here, and only for what is a shell or
-        // has not been seen before.
-        let listening = &mut self.listening;
-        let service = shell::service(event, |found| listening.port(found.key, container.slot));
-        let observation = Observation {
+        if self.waiting.load(Ordering::Relaxed) + self.collected.len() >= QUEUE {
+            let counted =
+                self.overloaded.len() < MAX_COUNTED || self.overloaded.contains_key(&cgroup_id);
+            let cgroup_id = if counted { cgroup_id } else { 0 };
+            *self.overloaded.entry(cgroup_id).or_default() += 1;
+            return;
+        }
+        // Processes end quickly: their executables are taken hold of here.
+        let candidate = match (&event.detail, &event.process, event.container()) {
+            (Detail::Exec, Some(process), Some(container)) => {
+                Some(self.inspector.candidate(process, container.slot, init))
+            }
+            _ => None,
+        };
+        self.collected.push(Observation {
             event: Arc::clone(event),
             number,
-            process: Arc::clone(process),
             candidate,
-            service,
+        });
+    }
+
+    /// Passes on what was taken.
+    pub fn pass_on(&mut self) {
+        if self.collected.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut self.collected);
+        let count = events.len();
+        self.waiting.fetch_add(count, Ordering::Relaxed);
+        let sent = match &self.queue {
+            Some(queue) => queue.send(Message::Events(events)),
+            None => return,
         };
-        if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
-            queue.try_send(observation)
-        {
-            self.inspector.discard(refused.candidate);
-            if self.overloaded.len() < MAX_COUNTED || self.overloaded.contains_key(&cgroup_id) {
-                *self.overloaded.entry(cgroup_id).or_default() += 1;
-            } else {
-                *self.overloaded.entry(0).or_default() += 1;
+        if let Err(refused) = sent {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            if let Message::Events(events) = refused.0 {
+                for candidate in events.into_iter().filter_map(|event| event.candidate) {
+                    self.inspector.discard(candidate);
+                }
             }
         }
     }
@@ -146,18 +196,6 @@ impl Detector {
     }
 }
 
-/// Whether it is certain by now that a process runs no shell.
-fn is_no_shell(process: &Process, candidate: &Candidate) -> bool {
-    match candidate {
-        Candidate::Known(content) => shell::recognise(&process.program, content).is_none(),
-        Candidate::Lost(reason) => {
-            let content = Content::Unreadable(reason.clone());
-            shell::recognise(&process.program, &content).is_none()
-        }
-        Candidate::Held(_) | Candidate::Waiting(_) => false,
-    }
-}
-
 impl Drop for Detector {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -171,60 +209,136 @@ impl Drop for Detector {
 }
 
 /// The state of the detection thread.
-struct Rules {
-    catalogue: Catalogue,
+struct Stage {
+    evaluator: Evaluator,
+    folds: Folds,
     alerts: Arc<Recent<Alert>>,
     inspector: Arc<Inspector>,
-    /// Alerts of shells, by the shell's process.
-    shells: LruCache<ProcessKey, Arc<Alert>>,
+    /// Findings that wait until more is known of their container.
+    undecided: VecDeque<Waiting>,
+    verdicts: Vec<Verdict>,
 }
 
-impl Rules {
-    fn run(&mut self, observations: &Receiver<Observation>, stop: &AtomicBool) {
-        while let Ok(observation) = observations.recv() {
+/// A finding that waits.
+struct Waiting {
+    since: Instant,
+    finding: Undecided,
+    event: Arc<Event>,
+    number: u64,
+}
+
+impl Stage {
+    fn run(&mut self, messages: &Receiver<Message>, waiting: &AtomicUsize, stop: &AtomicBool) {
+        loop {
+            let message = if self.undecided.is_empty() {
+                messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                messages.recv_timeout(LOOK)
+            };
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            self.shell(observation);
+            match message {
+                Ok(Message::Events(events)) => {
+                    for observation in events {
+                        waiting.fetch_sub(1, Ordering::Relaxed);
+                        self.observe(observation);
+                    }
+                }
+                Ok(Message::Rules(set)) => {
+                    set.continue_from(self.evaluator.set());
+                    self.evaluator.replace(set);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.decide();
         }
     }
 
-    fn shell(&mut self, observation: Observation) {
+    fn observe(&mut self, observation: Observation) {
         let Observation {
             event,
             number,
-            process,
             candidate,
-            service,
         } = observation;
-        let content = self.inspector.content(candidate);
-        let Some(shell) = shell::recognise(&process.program, &content) else {
-            return;
-        };
-        let Some(finding) = shell::judge(&event, &process, &shell, service.as_ref()) else {
-            return;
-        };
-        let Some(rule) = self.catalogue.get(finding.rule) else {
-            return;
-        };
-        let rule = Arc::clone(rule);
-        if let Some(alert) = self.earlier(&event, &process, finding.rule) {
-            alert.repeat(event.time, number);
-            self.shells.put(process.key, alert);
-            return;
+        if let (Some(candidate), Some(process)) = (candidate, &event.process) {
+            self.recognise(candidate, process);
         }
-        let key = process.key;
-        let alert = Arc::new(Alert::new(finding, rule, event, process, number));
-        self.shells.put(key, Arc::clone(&alert));
-        self.alerts.push(Arc::clone(&alert), alert.size());
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        self.evaluator.evaluate(&event, number, &mut verdicts);
+        for verdict in verdicts.drain(..) {
+            self.take(verdict, &event, number, None);
+        }
+        self.verdicts = verdicts;
     }
 
-    /// The alert of the same rule about this process or the nearest shell above it: what a shell starts is part of
-    /// the same finding.
-    fn earlier(&mut self, event: &Event, process: &Process, rule: &str) -> Option<Arc<Alert>> {
-        std::iter::once(process.key)
-            .chain(event.ancestors.iter().map(|found| found.process.key))
-            .find_map(|key| self.shells.get(&key).cloned())
-            .filter(|alert| alert.rule.rule.id == rule)
+    /// Finds out whether a program is a shell.
+    fn recognise(&self, candidate: Candidate, process: &Process) {
+        let content = self.inspector.content(candidate);
+        // The same program was recognised before where its process was forked.
+        let _ = process
+            .program
+            .recognised
+            .set(shell::recognise(&process.program, &content));
+    }
+
+    fn take(&mut self, verdict: Verdict, event: &Arc<Event>, number: u64, since: Option<Instant>) {
+        match verdict {
+            Verdict::Found {
+                rule,
+                finding,
+                fold,
+            } => {
+                if let Some(alert) = self.folds.take(&rule, finding, fold, event, number) {
+                    self.alerts.push(Arc::clone(&alert), alert.size());
+                }
+            }
+            Verdict::Excepted(rule, exception) => {
+                exception.hit(event.time);
+                tracing::debug!("{}: excepted: {}", rule.rule.id, exception.reason);
+            }
+            Verdict::NotYet(finding) => {
+                if self.undecided.len() == MAX_WAITING {
+                    // The earliest has to do without.
+                    self.decide_first();
+                }
+                self.undecided.push_back(Waiting {
+                    since: since.unwrap_or_else(Instant::now),
+                    finding,
+                    event: Arc::clone(event),
+                    number,
+                });
+            }
+        }
+    }
+
+    /// Decides on what has waited, as far as it can be decided.
+    fn decide(&mut self) {
+        for _ in 0..self.undecided.len() {
+            let Some(first) = self.undecided.front() else {
+                return;
+            };
+            let is_over = first.since.elapsed() >= PATIENCE;
+            let is_known = first
+                .event
+                .container()
+                .is_none_or(|container| !container.is_unnamed());
+            if is_over || is_known {
+                self.decide_first();
+            } else {
+                self.undecided.rotate_left(1);
+            }
+        }
+    }
+
+    fn decide_first(&mut self) {
+        if let Some(first) = self.undecided.pop_front()
+            && let Some(verdict) =
+                self.evaluator
+                    .judge(first.finding, &first.event, first.number, true)
+        {
+            self.take(verdict, &first.event, first.number, Some(first.since));
+        }
     }
 }

@@ -5,6 +5,12 @@
 
 pub mod alert;
 pub mod detector;
+pub mod evaluator;
 pub mod executable;
+pub mod fold;
+pub mod listeners;
 pub mod listening;
+pub mod rehearsal;
+pub mod scope;
 pub mod shell;
+pub mod threshold;

@@ -7,15 +7,16 @@
 //! | otherwise, with a terminal | `shell.interactive` |
 //! | otherwise | none: an entry point, or a script it runs |
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use watchkeeper_ebpf::record::{descriptor, exec_flag};
+use watchkeeper_ebpf::record::exec_flag;
 
 use super::{alert::Finding, executable::Content};
 use crate::{
     container::membership::Origin,
     event::{Ancestor, Event},
-    process::execution::{Execution, Process, base_name},
+    policy::rule::Rule,
+    process::execution::{Execution, Process, Shell, base_name},
 };
 
 /// Names that shells go by; only used where an executable can't be read, and to find a multi-call binary's applet.
@@ -23,17 +24,6 @@ const NAMES: [&str; 15] = [
     "sh", "ash", "bash", "csh", "dash", "fish", "hush", "ksh", "ksh93", "lash", "mksh", "msh",
     "rbash", "tcsh", "zsh",
 ];
-
-/// A shell, and how it was recognised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shell {
-    /// Its family, or the applet.
-    pub family: String,
-    /// "content", "applet", or "name" with the reason why nothing better was to be had.
-    pub recognised_by: String,
-    /// What recognised it is a thing the process says of itself.
-    pub claimed: bool,
-}
 
 /// Whether a program is a shell.
 #[must_use]
@@ -93,17 +83,48 @@ fn is_name(name: &str) -> bool {
 
 /// A process that listens on the network.
 #[derive(Clone, Debug)]
-pub struct Service {
-    /// The process.
-    pub process: Arc<Process>,
+struct Service {
+    process: Arc<Process>,
     /// TCP port.
-    pub port: u16,
+    port: u16,
+}
+
+/// What the rules say of a shell.
+#[derive(Debug)]
+pub struct Judged {
+    /// Id of the rule.
+    pub rule: &'static str,
+    message: String,
+    ancestors: Vec<Ancestor>,
+    injected_by: Option<Arc<Process>>,
+    facts: BTreeMap<&'static str, String>,
+    claimed: Vec<&'static str>,
+}
+
+impl Judged {
+    /// The same as finding of a rule.
+    #[must_use]
+    pub fn finding(self, rule: &Arc<Rule>) -> Finding {
+        Finding {
+            rule: Arc::clone(rule),
+            severity: rule.severity,
+            message: self.message,
+            ancestors: self.ancestors,
+            injected_by: self.injected_by,
+            facts: self
+                .facts
+                .into_iter()
+                .map(|(name, fact)| (Cow::from(name), fact))
+                .collect(),
+            claimed: self.claimed.into_iter().map(Cow::from).collect(),
+            evidence: Vec::new(),
+        }
+    }
 }
 
 /// The nearest ancestor in the same container that listens on the network, of a process that descends from the
 /// container's own. `listens` gives the port that a process listens on.
-#[must_use]
-pub fn service(event: &Event, mut listens: impl FnMut(&Process) -> Option<u16>) -> Option<Service> {
+fn service(event: &Event, mut listens: impl FnMut(&Process) -> Option<u16>) -> Option<Service> {
     match event.origin? {
         Origin::Injected | Origin::NamespaceEntry => None,
         Origin::Entrypoint | Origin::Descendant | Origin::Unknown => {
@@ -126,15 +147,13 @@ fn within(event: &Event) -> impl Iterator<Item = &Ancestor> {
     })
 }
 
-/// What the rules say of a shell that a container's process became.
+/// What the rules say of a program that a container's process runs, where that is a shell. `listens` gives the port that a process
+/// listens on.
 #[must_use]
-pub fn judge(
-    event: &Event,
-    process: &Process,
-    shell: &Shell,
-    service: Option<&Service>,
-) -> Option<Finding> {
+pub fn judge(event: &Event, listens: impl FnMut(&Process) -> Option<u16>) -> Option<Judged> {
     event.container()?;
+    let process = event.process.as_deref()?;
+    let shell = process.program.shell()?;
     let mut facts = facts(process, shell);
     let described = describe(process, shell);
     let origin = event.origin?;
@@ -162,7 +181,7 @@ pub fn judge(
     if let Some(Service {
         process: service,
         port,
-    }) = service
+    }) = service(event, listens)
     {
         facts.insert("service", service.program.exe.clone());
         facts.insert("servicePid", service.key.pid.to_string());
@@ -180,7 +199,7 @@ pub fn judge(
             shell,
         ));
     }
-    if !is_interactive(&process.program) {
+    if !process.program.is_interactive() {
         return None;
     }
     let place = if origin == Origin::Entrypoint {
@@ -209,12 +228,12 @@ fn finding(
     injected_by: Option<Arc<Process>>,
     facts: BTreeMap<&'static str, String>,
     shell: &Shell,
-) -> Finding {
+) -> Judged {
     let mut claimed = vec!["process.argv", "process.filename"];
     if shell.claimed {
         claimed.push("facts.shell");
     }
-    Finding {
+    Judged {
         rule,
         message,
         ancestors,
@@ -229,7 +248,7 @@ fn facts(process: &Process, shell: &Shell) -> BTreeMap<&'static str, String> {
     let mut facts = BTreeMap::from([
         ("shell", shell.family.clone()),
         ("recognisedBy", shell.recognised_by.clone()),
-        ("interactive", is_interactive(program).to_string()),
+        ("interactive", program.is_interactive().to_string()),
     ]);
     if program.flags & exec_flag::SCRIPT != 0 {
         facts.insert("script", program.filename.clone());
@@ -240,7 +259,7 @@ fn facts(process: &Process, shell: &Shell) -> BTreeMap<&'static str, String> {
 /// The shell in a few words; its family only where the executable's name does not tell it.
 fn describe(process: &Process, shell: &Shell) -> String {
     let program = &process.program;
-    let kind = if is_interactive(program) {
+    let kind = if program.is_interactive() {
         "interactive shell"
     } else {
         "shell"
@@ -266,11 +285,6 @@ fn method(origin: Origin, injected_by: Option<&Process>) -> &'static str {
     }
 }
 
-/// Whether somebody can type: a controlling terminal, or a terminal as standard input.
-fn is_interactive(program: &Execution) -> bool {
-    !program.tty.is_empty() || program.stdio[0].kind == descriptor::TTY
-}
-
 fn terminal(program: &Execution) -> &str {
     if program.tty.is_empty() {
         "standard input"
@@ -281,7 +295,7 @@ fn terminal(program: &Execution) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::{sync::OnceLock, time::SystemTime};
 
     use super::*;
     use crate::{
@@ -306,9 +320,13 @@ mod tests {
     /// A program with these arguments.
     fn program(exe: &str, argv: &[&str]) -> Process {
         let mut process = process(key(9), Some(key(8)), exe);
-        let mut program = (*process.program).clone();
+        let program = Arc::make_mut(&mut process.program);
         program.argv = Arguments::new(argv.join("\0").as_bytes());
-        process.program = Arc::new(program);
+        program.recognised = OnceLock::from(Some(Shell {
+            family: "bash".to_owned(),
+            recognised_by: "content".to_owned(),
+            claimed: false,
+        }));
         process
     }
 
@@ -335,14 +353,6 @@ mod tests {
             target: None,
             detail: Detail::Exec,
         }
-    }
-
-    fn shell() -> Shell {
-        recognise(
-            &program("/bin/sh", &["sh"]).program,
-            &Content::Shell("bash"),
-        )
-        .expect("a shell")
     }
 
     fn with_tty(process: &Process) -> Process {
@@ -412,17 +422,16 @@ mod tests {
         let process = program("/bin/sh", &["sh", "/entrypoint.sh"]);
         let event = event(&process, Origin::Entrypoint, Vec::new());
         assert!(
-            service(&event, |_| Some(80)).is_none(),
+            judge(&event, |_| Some(80)).is_none(),
             "it has no ancestors inside"
         );
-        assert!(judge(&event, &process, &shell(), None).is_none());
     }
 
     #[test]
     fn a_terminal_makes_it_interactive() {
         let process = with_tty(&program("/bin/sh", &["sh"]));
         let event = event(&process, Origin::Entrypoint, Vec::new());
-        let finding = judge(&event, &process, &shell(), None).expect("found");
+        let finding = judge(&event, |_| None).expect("found");
         assert_eq!(finding.rule, "shell.interactive");
         assert!(finding.message.contains("pts0"), "{}", finding.message);
     }
@@ -445,8 +454,7 @@ mod tests {
         );
         let listens =
             |port_of: u32| move |process: &Process| (process.key.pid == port_of).then_some(8_080);
-        let found = service(&event, listens(3)).expect("it listens");
-        let finding = judge(&event, &process, &shell(), Some(&found)).expect("found");
+        let finding = judge(&event, listens(3)).expect("found");
         assert_eq!(finding.rule, "shell.from-service");
         assert_eq!(
             finding.ancestors.len(),
@@ -455,10 +463,9 @@ mod tests {
         );
         assert_eq!(finding.facts["servicePort"], "8080");
         assert!(
-            service(&event, listens(2)).is_none(),
+            judge(&event, listens(2)).is_none(),
             "what listens outside the container does not count"
         );
-        assert!(judge(&event, &process, &shell(), None).is_none());
     }
 
     #[test]
@@ -473,7 +480,7 @@ mod tests {
             Origin::Injected,
             vec![ancestor(runtime.clone(), None, Origin::Unknown)],
         );
-        let finding = judge(&event, &process, &shell(), None).expect("found");
+        let finding = judge(&event, |_| None).expect("found");
         assert_eq!(finding.rule, "shell.injected");
         assert_eq!(
             finding.injected_by.map(|process| process.key.pid),
@@ -487,7 +494,7 @@ mod tests {
             key: key(5),
             ..runtime
         }));
-        let finding = judge(&event, &process, &shell(), None).expect("found");
+        let finding = judge(&event, |_| None).expect("found");
         assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(5));
     }
 
@@ -496,6 +503,6 @@ mod tests {
         let process = with_tty(&program("/bin/sh", &["sh"]));
         let mut event = event(&process, Origin::Injected, Vec::new());
         event.place = Place::Host("/".into());
-        assert!(judge(&event, &process, &shell(), None).is_none());
+        assert!(judge(&event, |_| None).is_none());
     }
 }

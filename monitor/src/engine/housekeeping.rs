@@ -100,6 +100,7 @@ impl Engine {
         }
         let now = SystemTime::now();
         for loss in losses {
+            let cgroup_id = loss.cgroup_id;
             let place = if loss.cgroup_id == 0 {
                 Place::Unknown
             } else {
@@ -120,7 +121,8 @@ impl Engine {
                 target: None,
                 detail: Detail::Loss(loss),
             });
-            self.events.push(Arc::clone(&event), event.size());
+            let number = self.events.push(Arc::clone(&event), event.size());
+            self.detector.observe(&event, cgroup_id, number, None);
         }
         self.figures.sweep_losses(now);
     }

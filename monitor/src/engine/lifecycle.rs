@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use watchkeeper_ebpf::record::{self, Header, flag};
+use watchkeeper_ebpf::record::{self, Header, file_flag, flag};
 
 use super::{
     Engine,
@@ -103,6 +103,10 @@ impl Engine {
         // Where the table has no room for it, it is an event all the same.
         self.processes.put(Arc::clone(&process), membership.clone());
         if let Some(container) = first_of {
+            let file = &process.program.file;
+            if file.flags & file_flag::OVERLAY != 0 {
+                container.has_root_on(file.device);
+            }
             self.ask_podman(&container, &process);
         }
         self.emit_of(header, Some(process), membership, place, Detail::Exec, None);

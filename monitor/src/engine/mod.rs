@@ -238,7 +238,9 @@ impl Engine {
             let wake = rings.wait(HOUSEKEEPING)?;
             // A flood must not keep it from housekeeping, which reports the flood.
             for _ in 0..MOST_BATCHES {
-                if !rings.drain(|bytes| self.take(bytes)) {
+                let more = rings.drain(|bytes| self.take(bytes));
+                self.detector.pass_on();
+                if !more {
                     break;
                 }
             }

@@ -2,6 +2,15 @@
 
 use crate::proto::v1;
 
+/// A status as waitpid(2) gives it.
+#[must_use]
+pub fn status(exit: &v1::Exit) -> u32 {
+    match exit.signal {
+        Some(signal) => signal & 0x7f,
+        None => (exit.code.unwrap_or(0) & 0xff) << 8,
+    }
+}
+
 /// From a status as waitpid(2) gives it.
 #[must_use]
 pub fn exit(status: u32) -> v1::Exit {

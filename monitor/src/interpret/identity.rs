@@ -84,6 +84,27 @@ pub fn capability(number: usize) -> Option<String> {
     )
 }
 
+/// The set of capabilities with these names.
+#[must_use]
+pub fn capability_bits(names: &[String]) -> u64 {
+    names.iter().fold(0, |bits, name| {
+        let number = CAPABILITIES.iter().position(|known| known == name);
+        match (name.as_str(), number) {
+            ("ALL", _) => bits | ALL_CAPABILITIES,
+            (_, Some(number)) => bits | 1 << number,
+            // One that has no name here.
+            (name, None) => {
+                let number = name
+                    .strip_prefix("CAP_")
+                    .and_then(|number| number.parse().ok());
+                bits | number
+                    .and_then(|number| 1_u64.checked_shl(number))
+                    .unwrap_or(0)
+            }
+        }
+    })
+}
+
 /// Names of the capabilities of a set ("CAP_SYS_ADMIN"), as far as they have one.
 pub fn capability_names(set: u64) -> impl Iterator<Item = &'static str> {
     CAPABILITIES
@@ -145,6 +166,7 @@ pub fn file(file: &record::File) -> v1::File {
             nanos: file.ctime_ns.try_into().unwrap_or(0),
         }),
         layer: layer(file).into(),
+        unlinked: file.inode != 0 && file.links == 0,
     }
 }
 
@@ -212,6 +234,9 @@ mod tests {
     fn capabilities_are_named() {
         assert_eq!(capabilities(1 << 21 | 1), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
         assert_eq!(capabilities(1 << 60), ["CAP_60"]);
+        for set in [0, 1 << 21 | 1, 1 << 60, ALL_CAPABILITIES, 7] {
+            assert_eq!(capability_bits(&capabilities(set)), set);
+        }
         assert_eq!(capabilities(ALL_CAPABILITIES), ["ALL"]);
         assert_eq!(capabilities(ALL_CAPABILITIES & !1).len(), 40);
         assert_eq!(CAPABILITIES[39], "CAP_BPF");

@@ -1,5 +1,13 @@
-//! Policy: the built-in catalogue of rules, and what the operator changes of it.
+//! Policy: rules over events, which workloads they are about, and what is excepted from them. Written as files, checked when they
+//! are loaded.
 
-pub mod catalogue;
+pub mod attack;
+pub mod case;
 pub mod condition;
 pub mod file;
+pub mod live;
+pub mod recorded;
+pub mod rule;
+pub mod select;
+pub mod set;
+pub mod source;

@@ -97,6 +97,39 @@ impl Process {
         }
     }
 
+    /// Stands for a process that nothing is known of.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            key: ProcessKey {
+                pid: 0,
+                start_ticks: 0,
+            },
+            parent: None,
+            started: SystemTime::UNIX_EPOCH,
+            inside: None,
+            program: Arc::new(Execution {
+                exec_ns: 0,
+                executed: None,
+                exe: String::new(),
+                argv: Arguments::default(),
+                redacted: 0,
+                cwd: String::new(),
+                filename: String::new(),
+                flags: 0,
+                credentials: Credentials::default(),
+                namespaces: Namespaces::default(),
+                host_namespaces: 0,
+                file: File::default(),
+                seccomp: 0,
+                stdio: [Descriptor::default(); 3],
+                tty: String::new(),
+                recognised: OnceLock::new(),
+            }),
+            source: Source::Kernel,
+        }
+    }
+
     /// A child that fork(2) created: it runs the same program.
     #[must_use]
     pub fn forked(&self, fork: &Fork) -> Self {
@@ -297,31 +330,19 @@ pub(crate) mod tests {
 
     /// A process that runs `exe` with that as its only argument.
     pub(crate) fn process(key: ProcessKey, parent: Option<ProcessKey>, exe: &str) -> Process {
-        Process {
+        let mut process = Process {
             key,
             parent,
-            started: SystemTime::UNIX_EPOCH,
-            inside: None,
-            program: Arc::new(Execution {
-                exec_ns: 1,
-                executed: Some(SystemTime::UNIX_EPOCH),
-                exe: exe.to_owned(),
-                argv: Arguments::new(exe.as_bytes()),
-                redacted: 0,
-                cwd: "/".to_owned(),
-                filename: exe.to_owned(),
-                flags: 0,
-                credentials: Credentials::default(),
-                namespaces: Namespaces::default(),
-                host_namespaces: 0,
-                file: File::default(),
-                seccomp: 0,
-                stdio: [Descriptor::default(); 3],
-                tty: String::new(),
-                recognised: OnceLock::new(),
-            }),
-            source: Source::Kernel,
-        }
+            ..Process::unknown()
+        };
+        let program = Arc::make_mut(&mut process.program);
+        program.exec_ns = 1;
+        program.executed = Some(SystemTime::UNIX_EPOCH);
+        exe.clone_into(&mut program.exe);
+        exe.clone_into(&mut program.filename);
+        program.argv = Arguments::new(exe.as_bytes());
+        "/".clone_into(&mut program.cwd);
+        process
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     detect::alert::Alert,
     event::{Cgroup, Detail, Event, Target, class_name},
     interpret::{exit::exit, identity},
-    policy::file::Severity,
+    policy::file::{Attack, Severity},
     process::execution::{Process, ProcessKey, Source},
     proto::v1,
 };
@@ -180,7 +180,7 @@ impl Context {
     #[must_use]
     pub fn alert(&self, number: u64, alert: &Alert) -> v1::Alert {
         let tally = alert.tally();
-        let rule = &alert.rule.rule;
+        let rule = &alert.rule;
         let ancestors = &alert.ancestors;
         let (location, container, _) = place(&alert.event.place);
         let parent_of = |index: usize| ancestors.get(index).map(|ancestor| &*ancestor.process);
@@ -193,19 +193,12 @@ impl Context {
             node: self.node.clone(),
             rule_id: rule.id.clone(),
             title: rule.title.clone(),
-            severity: severity(rule.severity).into(),
+            severity: severity(alert.severity).into(),
             message: alert.message.clone(),
-            attack: rule
-                .attack
-                .iter()
-                .map(|attack| v1::Attack {
-                    tactic_id: attack.tactic_id.clone(),
-                    tactic: attack.tactic.clone(),
-                    technique_id: attack.technique_id.clone(),
-                    technique: attack.technique.clone(),
-                })
-                .collect(),
-            process: Some(self.process(&alert.process, alert.event.origin, parent_of(0))),
+            attack: rule.attack.iter().map(attack).collect(),
+            // Of records that were lost nobody knows whose they were.
+            process: (alert.process.key.pid != 0)
+                .then(|| self.process(&alert.process, alert.event.origin, parent_of(0))),
             ancestors: ancestors
                 .iter()
                 .enumerate()
@@ -239,7 +232,14 @@ impl Context {
                 .map(|name| name.clone().into_owned())
                 .collect(),
             rung: "tracing".to_owned(),
-            policy: alert.rule.policy.clone(),
+            policy: rule.policy.clone(),
+            policy_set: rule.set.to_string(),
+            outcome: if alert.attempt {
+                v1::AlertOutcome::Attempt
+            } else {
+                v1::AlertOutcome::Success
+            }
+            .into(),
         }
     }
 
@@ -282,11 +282,27 @@ impl Context {
             .into(),
             parent_pid: process.parent.map_or(0, |parent| parent.pid),
             seccomp: program.seccomp,
+            shell: program
+                .shell()
+                .map(|shell| shell.family.clone())
+                .unwrap_or_default(),
+            cwd_detached: program.flags & exec_flag::CWD_DETACHED != 0,
             no_new_privileges: program.flags & exec_flag::NO_NEW_PRIVILEGES != 0,
             parent_exec_id: parent
                 .map(|parent| self.exec_id(parent))
                 .unwrap_or_default(),
         }
+    }
+}
+
+/// A technique of ATT&CK.
+#[must_use]
+pub fn attack(attack: &Attack) -> v1::Attack {
+    v1::Attack {
+        tactic_id: attack.tactic_id.clone(),
+        tactic: attack.tactic.clone(),
+        technique_id: attack.technique_id.clone(),
+        technique: attack.technique.clone(),
     }
 }
 

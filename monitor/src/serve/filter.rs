@@ -226,9 +226,9 @@ impl WantedAlerts {
     /// Whether an alert is wanted.
     #[must_use]
     pub fn matches(&self, alert: &Alert) -> bool {
-        let rule = &alert.rule.rule;
+        let rule = &alert.rule;
         (self.rules.is_empty() || self.rules.contains(&rule.id))
-            && i32::from(convert::severity(rule.severity)) >= self.min_severity
+            && i32::from(convert::severity(alert.severity)) >= self.min_severity
             && self.wanted.is_at(alert.event.time)
             && self
                 .wanted

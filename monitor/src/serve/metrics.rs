@@ -183,7 +183,8 @@ impl Collector for Metrics {
         self.agent(encoder)?;
         self.sensors(encoder)?;
         self.events(encoder)?;
-        self.losses(encoder)
+        self.losses(encoder)?;
+        self.policies(encoder)
     }
 }
 
@@ -240,6 +241,54 @@ impl Metrics {
             single(encoder, name, help, MetricType::Counter, value)?;
         }
         Ok(())
+    }
+
+    fn policies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let policies = &self.0.policies;
+        let set = policies.set();
+        encoder
+            .encode_descriptor(
+                "policy_set",
+                "The policies in force.",
+                None,
+                MetricType::Info,
+            )?
+            .encode_info(&[("digest", &**set.digest())])?;
+        single(
+            encoder,
+            "policy_rules",
+            "Rules in force.",
+            MetricType::Gauge,
+            set.rules().len() as u64,
+        )?;
+        let (loads, failures) = policies.loads();
+        family(
+            encoder,
+            "policy_loads",
+            "How often policies were taken over from their files, and how often they were refused.",
+            MetricType::Counter,
+            [("taken", loads), ("refused", failures)]
+                .map(|(result, count)| ([("result", result)], count)),
+        )?;
+        single(
+            encoder,
+            "policy_problems",
+            "What is wrong with the policy files as they are now; 0 when they are in force.",
+            MetricType::Gauge,
+            policies.problems().len() as u64,
+        )?;
+        let hits: u64 = set
+            .exceptions()
+            .iter()
+            .map(|exception| exception.hits().0)
+            .sum();
+        single(
+            encoder,
+            "policy_excepted",
+            "Findings that exceptions kept from becoming alerts.",
+            MetricType::Counter,
+            hits,
+        )
     }
 
     fn sensors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@ mod history;
 pub mod metrics;
 mod node;
 pub mod particulars;
+pub mod policies;
 mod processes;
 pub mod server;
 pub mod sources;

@@ -43,6 +43,7 @@ impl v1::node_server::Node for Sources {
             oldest_event: oldest_event.map(convert::timestamp),
             oldest_alert: oldest_alert.map(convert::timestamp),
             history: Some(self.history()),
+            policy: Some(self.policy()),
             counters: Some(v1::Counters {
                 events: self.figures.events().map(|(_, count)| count).sum(),
                 alerts: self.alerts.recent.values(),
@@ -142,6 +143,31 @@ impl Sources {
     }
 
     /// What works only in part, in a sentence each.
+    fn policy(&self) -> v1::PolicyStatus {
+        let set = self.policies.set();
+        let (loads, failures) = self.policies.loads();
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        v1::PolicyStatus {
+            digest: set.digest().to_string(),
+            since: Some(convert::timestamp(self.policies.since())),
+            rules: number(set.rules().len()),
+            exceptions: number(set.exceptions().len()),
+            directory: self
+                .policies
+                .directory()
+                .map(|directory| directory.display().to_string())
+                .unwrap_or_default(),
+            loads,
+            failures,
+            problems: self
+                .policies
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+
     fn degraded(&self, connection: &Connection) -> Vec<String> {
         let mut degraded: Vec<String> = self
             .sensors
@@ -163,6 +189,11 @@ impl Sources {
             degraded.push(format!(
                 "no pod and image names of Kubernetes containers: {}",
                 connection.reason
+            ));
+        }
+        if let Some(problem) = self.policies.problems().first() {
+            degraded.push(format!(
+                "policies are not in force as they are now: {problem}"
             ));
         }
         degraded.extend(self.store_trouble.clone());

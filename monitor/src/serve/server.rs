@@ -20,7 +20,7 @@ use crate::proto::{
     v1::{
         alerts_server::AlertsServer, containers_server::ContainersServer,
         events_server::EventsServer, history_server::HistoryServer, node_server::NodeServer,
-        processes_server::ProcessesServer,
+        policies_server::PoliciesServer, processes_server::ProcessesServer,
     },
 };
 
@@ -115,6 +115,7 @@ impl Socket {
         health.set_serving::<EventsServer<Sources>>().await;
         health.set_serving::<ContainersServer<Sources>>().await;
         health.set_serving::<NodeServer<Sources>>().await;
+        health.set_serving::<PoliciesServer<Sources>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -126,6 +127,7 @@ impl Socket {
             .add_service(EventsServer::new(sources.clone()))
             .add_service(ContainersServer::new(sources.clone()))
             .add_service(HistoryServer::new(sources.clone()))
+            .add_service(PoliciesServer::new(sources.clone()))
             .add_service(ProcessesServer::new(sources.clone()))
             .add_service(NodeServer::new(sources))
             .serve_with_incoming(UnixListenerStream::new(listener));

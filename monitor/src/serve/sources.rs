@@ -15,6 +15,7 @@ use crate::{
     engine::figures::Figures,
     event::Event,
     kernel::attach::{LoadedProgram, SensorStatus},
+    policy::live::LivePolicies,
     store::{
         Store,
         past::{Narrow, Past},
@@ -36,6 +37,8 @@ pub struct Sources {
     pub store_trouble: Option<String>,
     /// Places for questions that take long.
     pub questions: Arc<Semaphore>,
+    /// The policies in force.
+    pub policies: Arc<LivePolicies>,
     /// The containers.
     pub containers: Arc<Listing>,
     /// The connection to the runtime.

@@ -165,11 +165,11 @@ impl Builder {
     pub fn alert(&mut self, context: &Context, alert: &Alert) {
         let boot: Arc<str> = context.boot_id.as_str().into();
         if let Some(node) = self.nodes.get_mut(&(boot, alert.process.key)) {
-            let rule = &alert.rule.rule;
+            let rule = &alert.rule;
             node.alerts.push(v1::TreeAlert {
                 id: alert.id.clone(),
                 rule_id: rule.id.clone(),
-                severity: convert::severity(rule.severity).into(),
+                severity: convert::severity(alert.severity).into(),
                 title: rule.title.clone(),
             });
         }

@@ -228,12 +228,12 @@ impl Inserter {
             Some(process) => Some(self.execution(connection, process, None)?),
             None => None,
         };
-        let rule = &alert.rule.rule;
+        let rule = &alert.rule;
         let tally = alert.tally();
         connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO alert VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                 ?17, ?18)",
+                 ?17, ?18, ?19, ?20)",
             )?
             .execute(params![
                 signed(number),
@@ -244,8 +244,10 @@ impl Inserter {
                 tally.count,
                 rule.id,
                 rule.title,
-                rule.severity as i64 + 1,
-                alert.rule.policy,
+                alert.severity as i64 + 1,
+                alert.attempt,
+                rule.policy,
+                &*rule.set,
                 serde_json::to_string(&rule.attack)?,
                 alert.message,
                 serde_json::to_string(&alert.facts)?,

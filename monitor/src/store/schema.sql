@@ -36,7 +36,8 @@ CREATE TABLE program (
     links INTEGER NOT NULL, mode INTEGER NOT NULL, file_uid INTEGER NOT NULL, size INTEGER NOT NULL,
     changed_s INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
     file_flags INTEGER NOT NULL,    -- 1 overlay, 2 upper layer, 4 layer unknown, 8 memfd, 16 tmpfs
-    filesystem INTEGER NOT NULL     -- magic number, linux/magic.h
+    filesystem INTEGER NOT NULL,    -- magic number, linux/magic.h
+    shell TEXT                      -- what shell it is by its content ("bash"); empty for none, NULL where that is not known
 );
 
 CREATE TABLE process (
@@ -170,14 +171,16 @@ CREATE TABLE alert_gap (
 
 CREATE TABLE alert (
     number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,               -- comes again where the severity has risen
     event INTEGER NOT NULL,         -- number of the event that caused it
     time INTEGER NOT NULL,
     last INTEGER NOT NULL, count INTEGER NOT NULL,
     rule TEXT NOT NULL,             -- id of the rule
     title TEXT NOT NULL,
     severity INTEGER NOT NULL,      -- 1 informational to 5 critical
+    attempt INTEGER NOT NULL,       -- 1 where it was tried and failed
     policy TEXT NOT NULL,           -- file of the rule
+    policy_set TEXT NOT NULL,       -- digest of the policies in force
     attack TEXT NOT NULL,           -- JSON
     message TEXT NOT NULL,
     facts TEXT NOT NULL,            -- JSON object
@@ -187,6 +190,7 @@ CREATE TABLE alert (
     place INTEGER NOT NULL REFERENCES place (id),
     injected_by INTEGER REFERENCES execution (id)
 );
+CREATE INDEX alert_id ON alert (id);
 
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 
@@ -296,6 +300,7 @@ SELECT a.number, strftime('%Y-%m-%dT%H:%M:%S', a.time / 1000000000, 'unixepoch')
        strftime('%Y-%m-%dT%H:%M:%S', a.last / 1000000000, 'unixepoch') || printf('.%03dZ', a.last / 1000000 % 1000) AS last, a.count, a.rule,
        CASE a.severity WHEN 1 THEN 'informational' WHEN 2 THEN 'low' WHEN 3 THEN 'medium' WHEN 4 THEN 'high'
                        WHEN 5 THEN 'critical' END AS severity,
+       CASE a.attempt WHEN 1 THEN 'attempt' ELSE 'success' END AS outcome,
        a.title, a.message, r.pid, g.exe, g.argv, p.title AS pod, c.name AS container, c.image,
        a.facts, a.id, a.event, a.evidence
 FROM alert a

@@ -18,7 +18,7 @@ use crate::proto::{kind_name, v1::EventKind};
 /// The schema; see `schema.sql`.
 pub const SCHEMA: &str = include_str!("schema.sql");
 /// Version of the schema. A segment of another version is set aside.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// "WKPH", which marks the files.
 const APPLICATION: i64 = 0x574B_5048;
 /// How long a statement waits for another connection's lock.

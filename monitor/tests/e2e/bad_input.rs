@@ -69,11 +69,13 @@ fn a_client_without_an_agent_says_so() {
     }
 }
 
-#[test]
-fn a_policy_that_cannot_be_read_is_named() {
+/// A node is not left unwatched for a mistake in a file: the built-in rules are in force, and the mistake is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_cannot_be_read_is_named() {
     if skipped() {
         return;
     }
+    let mut bad = None;
     for (name, content) in [
         ("not-yaml.yaml", Some("{[")),
         ("empty-kind.yaml", Some("apiVersion: watchkeeper.dev/v1\n")),
@@ -99,14 +101,30 @@ fn a_policy_that_cannot_be_read_is_named() {
             Some(content) => fs::write(&path, content).expect("a file can be written"),
             None => symlink("/nonexistent/policy", &path).expect("a link can be made"),
         }
-        let state = directory.path().join("state");
-        let mut agent = watchkeeper();
-        agent
-            .args(["agent", "--cri-socket", "none", "--state-dir"])
-            .arg(&state);
-        let line = refused(&output(agent.arg("--policy-dir").arg(directory.path())), 1);
-        assert!(line.contains(&path.display().to_string()), "{name}: {line}");
+        let named = path.display().to_string();
+        let mut check = watchkeeper();
+        let checked = output(check.args(["policy", "check"]).arg(directory.path()));
+        let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{name}: {text}");
+        assert!(text.starts_with(&named), "{name}: {text}");
+        bad = Some((directory, named));
     }
+    let (directory, named) = bad.expect("there are cases");
+    let policies = directory.path().display().to_string();
+    let agent = Agent::start(&["--cri-socket", "none", "--policy-dir", &policies]);
+    let status = agent.status().await;
+    assert!(
+        status.degraded.iter().any(|line| line.contains(&named)),
+        "{:#?}",
+        status.degraded
+    );
+    let policy = status.policy.expect("it is told");
+    assert!(policy.rules > 0 && policy.failures == 1, "{policy:#?}");
+    let table = agent.query(&["policy", "list"]);
+    assert!(
+        table.contains("shell.injected") && table.contains(&named),
+        "{table}"
+    );
 }
 
 #[test]

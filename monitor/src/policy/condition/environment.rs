@@ -38,7 +38,8 @@ impl Words {
             .is_ok()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+    /// The texts, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(String::as_str)
     }
 }

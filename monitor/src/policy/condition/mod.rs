@@ -23,7 +23,7 @@ pub mod view;
 
 use check::compile;
 pub use environment::Environment;
-pub use message::Message;
+pub use message::{Message, shown};
 use node::{Kind, Scope, Test};
 pub use view::View;
 

@@ -6,7 +6,7 @@ use super::value::{Texts, Type, Value};
 use crate::{
     container::{membership::Origin, model::Container},
     event::{Ancestor, Event, Target},
-    process::execution::{Process, ProcessKey},
+    process::execution::Process,
 };
 
 /// A process, with what is known of it beside what it runs.
@@ -23,9 +23,9 @@ pub struct Subject<'a> {
 }
 
 /// What detection remembers of processes from earlier events.
-pub trait Memory: Sync {
-    /// The TCP port that a process listens on.
-    fn listening_port(&self, process: ProcessKey) -> Option<u16>;
+pub trait Memory {
+    /// A TCP port that a process of the container with this slot listens on.
+    fn listening_port(&self, process: &Process, slot: u32) -> Option<u16>;
 }
 
 /// Nothing is remembered.
@@ -33,7 +33,7 @@ pub trait Memory: Sync {
 pub struct NoMemory;
 
 impl Memory for NoMemory {
-    fn listening_port(&self, _: ProcessKey) -> Option<u16> {
+    fn listening_port(&self, _: &Process, _: u32) -> Option<u16> {
         None
     }
 }
@@ -216,7 +216,10 @@ process_fields! {
     "shell", Text; "What shell it is by the content of its executable (\"bash\", \"busybox sh\"); empty for none.",
         |subject| Value::Text(subject.process.program.shell().map_or("", |shell| &shell.family));
     "listening_port", Int; "A TCP port that it listens on; 0 for none.",
-        |subject| number(subject.memory.listening_port(subject.process.key).unwrap_or(0));
+        |subject| {
+            let slot = subject.container.map_or(0, |container| container.slot);
+            number(subject.memory.listening_port(subject.process, slot).unwrap_or(0))
+        };
     "origin", Text, ORIGINS; "How it came into its container.",
         |subject| Value::Text(match subject.origin {
             None => "",

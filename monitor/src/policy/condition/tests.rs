@@ -41,6 +41,7 @@ fn container() -> Arc<Container> {
             name: "web-0".to_owned(),
             namespace: "shop".to_owned(),
             labels: Labels::from([("app.kubernetes.io/name".to_owned(), "web".to_owned())]),
+            namespace_labels: None,
         }),
         ..Description::default()
     });
@@ -113,8 +114,8 @@ fn connection() -> Event {
 struct Listens;
 
 impl Memory for Listens {
-    fn listening_port(&self, process: ProcessKey) -> Option<u16> {
-        (process == SERVER).then_some(8_080)
+    fn listening_port(&self, process: &Process, _: u32) -> Option<u16> {
+        (process.key == SERVER).then_some(8_080)
     }
 }
 

@@ -137,7 +137,11 @@ impl Inserter {
         let credentials = &program.credentials;
         let namespaces = &program.namespaces;
         let file = &program.file;
-        let values: [&dyn ToSql; 38] = [
+        let shell = program
+            .recognised
+            .get()
+            .map(|shell| shell.as_ref().map_or("", |shell| &shell.family));
+        let values: [&dyn ToSql; 39] = [
             &program.exe,
             &argv,
             &program.cwd,
@@ -176,6 +180,7 @@ impl Inserter {
             &file.ctime_ns,
             &file.flags,
             &file.filesystem,
+            &shell,
         ];
         let key = digest(&self.seeds, &values)?;
         if let Some(id) = self.programs.get(&key) {
@@ -184,7 +189,7 @@ impl Inserter {
         connection
             .prepare_cached(
                 "INSERT INTO program VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)",
+                 ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)",
             )?
             .execute(&values[..])?;
         let id = connection.last_insert_rowid();

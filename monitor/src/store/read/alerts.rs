@@ -10,8 +10,8 @@ use crate::{
     detect::alert::{Alert, Tally},
     event::Event,
     policy::{
-        catalogue::ActiveRule,
-        file::{Attack, Rule, Severity},
+        file::{Attack, Severity},
+        rule::Rule,
     },
 };
 
@@ -68,34 +68,36 @@ impl Reader {
             None => None,
         };
         let attack: Vec<Attack> = serde_json::from_str(&row.attack)?;
+        let severity = Severity::ALL
+            .into_iter()
+            .find(|severity| *severity as i64 + 1 == row.severity)
+            .context("reading an alert: it has no known severity")?;
         Ok(Alert {
             id: row.id,
-            rule: Arc::new(ActiveRule {
-                rule: Rule {
-                    id: row.rule,
-                    title: row.title,
-                    severity: Severity::ALL
-                        .into_iter()
-                        .find(|severity| *severity as i64 + 1 == row.severity)
-                        .context("reading an alert: it has no known severity")?,
-                    attack,
-                    description: String::new(),
-                    triage: String::new(),
-                    benign: Vec::new(),
-                },
+            rule: Arc::new(Rule {
+                id: row.rule,
+                title: row.title,
+                severity,
+                attack,
+                description: String::new(),
+                triage: String::new(),
+                benign: Vec::new(),
                 policy: row.policy,
+                set: row.policy_set.into(),
             }),
+            severity,
+            attempt: row.attempt,
             message: row.message,
             process: Arc::clone(&line.process),
             ancestors: line.ancestors.clone(),
             injected_by,
             facts: serde_json::from_str(&row.facts)?,
             claimed: serde_json::from_str(&row.claimed)?,
-            tally: Mutex::new(Tally {
+            tally: Arc::new(Mutex::new(Tally {
                 count: row.count,
                 last_seen: moment(row.last),
                 evidence: serde_json::from_str(&row.evidence)?,
-            }),
+            })),
             event: Arc::new(event),
         })
     }
@@ -111,7 +113,9 @@ struct AlertRow {
     rule: String,
     title: String,
     severity: i64,
+    attempt: bool,
     policy: String,
+    policy_set: String,
     attack: String,
     message: String,
     facts: String,
@@ -133,7 +137,9 @@ impl AlertRow {
             rule: row.get("rule")?,
             title: row.get("title")?,
             severity: row.get("severity")?,
+            attempt: row.get("attempt")?,
             policy: row.get("policy")?,
+            policy_set: row.get("policy_set")?,
             attack: row.get("attack")?,
             message: row.get("message")?,
             facts: row.get("facts")?,

@@ -20,7 +20,7 @@ use crate::{
     container::membership::{Membership, Origin},
     event::Ancestor,
     process::{
-        execution::{Arguments, Execution, Process, ProcessKey, Source},
+        execution::{Arguments, Execution, Process, ProcessKey, Shell, Source},
         table::MAX_ANCESTORS,
     },
 };
@@ -306,7 +306,18 @@ fn program(row: &Row<'_>) -> rusqlite::Result<Execution> {
         seccomp: row.get("seccomp")?,
         stdio: [Descriptor::default(); 3],
         tty: row.get("tty")?,
-        recognised: OnceLock::new(),
+        recognised: shell(row.get("shell")?),
+    })
+}
+
+/// What was known of the shell that a program is.
+fn shell(family: Option<String>) -> OnceLock<Option<Shell>> {
+    family.map_or_else(OnceLock::new, |family| {
+        OnceLock::from((!family.is_empty()).then(|| Shell {
+            family,
+            recognised_by: "history".to_owned(),
+            claimed: false,
+        }))
     })
 }
 

@@ -38,7 +38,7 @@ use crate::{
     },
     detect::alert::{Alert, Finding},
     event::{Ancestor, Cgroup, Detail, Event, Loss, LossReason, Target},
-    policy::catalogue::Catalogue,
+    policy::set::RuleSet,
     process::execution::{Arguments, Process, ProcessKey, Source, tests::process},
     proto::v1::{self, EventKind, event::Detail as Message},
     serve::{
@@ -80,6 +80,7 @@ fn new_container(number: u32) -> Arc<Container> {
             name: format!("shop-{number}"),
             namespace: "shop".to_owned(),
             labels: [("app".to_owned(), "shop".to_owned())].into(),
+            namespace_labels: None,
         }),
         ..Description::default()
     });
@@ -333,17 +334,19 @@ fn every_shape() -> Vec<Event> {
 fn alert(number: u32, evidence: u64) -> Alert {
     let event = Arc::new(event(number, Detail::Exec));
     let process = Arc::clone(event.process.as_ref().expect("it has one"));
-    let catalogue = Catalogue::load(None).expect("built in");
-    let rule = catalogue.get("shell.injected").expect("built in");
+    let set = RuleSet::of(&[]).expect("built in").set;
+    let rule = Arc::clone(&set.get("shell.injected").expect("built in").rule);
     let finding = Finding {
-        rule: "shell.injected",
+        severity: rule.severity,
+        rule,
         message: format!("finding {number} \u{1b}[2J"),
         ancestors: event.ancestors.clone(),
         injected_by: event.injected_by.clone(),
-        facts: [("shell", "sh".to_owned())].into(),
-        claimed: vec!["process.argv"],
+        facts: [("shell".into(), "sh".to_owned())].into(),
+        claimed: vec!["process.argv".into()],
+        evidence: Vec::new(),
     };
-    Alert::new(finding, Arc::clone(rule), event, process, evidence)
+    Alert::new(finding, event, process, evidence)
 }
 
 fn context(store: &str) -> Context {

@@ -1,0 +1,287 @@
+//! Asks the rules of an event. The same for live events and for those of the past.
+
+use std::{
+    borrow::Cow,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use lru::LruCache;
+
+use super::{
+    alert::Finding,
+    listeners::Listeners,
+    scope::{self, Key},
+    shell,
+    threshold::Thresholds,
+};
+use crate::{
+    event::{Detail, Event},
+    policy::{
+        condition::View,
+        rule::{ActiveRule, After, Exception, Logic},
+        select::Selected,
+        set::RuleSet,
+    },
+    proto::v1::EventKind,
+};
+
+/// Findings that later ones may be chained to.
+const CHAINED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
+
+/// What the rules say of an event.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Something was found. `fold` tells it apart from other findings of the rule in the container.
+    Found {
+        /// The rule.
+        rule: Arc<ActiveRule>,
+        /// What was found.
+        finding: Finding,
+        /// Values of the rule's fields to fold by.
+        fold: String,
+    },
+    /// It is known and harmless.
+    Excepted(Arc<ActiveRule>, Arc<Exception>),
+    /// It can't be told before the runtime has told more of the container: ask [`Evaluator::judge`] again.
+    NotYet(Undecided),
+}
+
+/// What a rule has found, as long as nobody has looked whether it is about this workload.
+#[derive(Clone, Debug)]
+pub struct Undecided {
+    rule: Arc<ActiveRule>,
+    /// What a detector says; a condition's rule says it from the event.
+    said: Option<Said>,
+}
+
+/// What a detector says.
+type Said = Box<Finding>;
+
+/// See the module.
+pub struct Evaluator {
+    set: Arc<RuleSet>,
+    /// Which processes listen.
+    pub listeners: Listeners,
+    thresholds: Thresholds,
+    /// When rules found something last, and in what event.
+    found: LruCache<(String, Key), (SystemTime, u64)>,
+}
+
+impl Evaluator {
+    /// An evaluator that remembers nothing yet.
+    #[must_use]
+    pub fn new(set: Arc<RuleSet>, listeners: Listeners) -> Self {
+        Self {
+            set,
+            listeners,
+            thresholds: Thresholds::default(),
+            found: LruCache::new(CHAINED),
+        }
+    }
+
+    /// Replaces the rules. What is remembered of processes stays.
+    pub fn replace(&mut self, set: Arc<RuleSet>) {
+        self.set = set;
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn set(&self) -> &Arc<RuleSet> {
+        &self.set
+    }
+
+    /// Asks every rule of an event, and takes note of what later events will be judged by. `number` is the event's.
+    pub fn evaluate(&mut self, event: &Event, number: u64, out: &mut Vec<Verdict>) {
+        let kind = event.detail.kind();
+        self.listeners.note(event);
+        let is_host = event.container().is_none();
+        if !is_host && event.is_set_up() {
+            return;
+        }
+        let mut hits = Vec::new();
+        {
+            let view = View::new(event, &self.listeners);
+            for rule in self.set.about(kind, is_host) {
+                if let Logic::Condition(condition, _) = &rule.logic
+                    && condition.holds(&view)
+                {
+                    hits.push(Undecided {
+                        rule: Arc::clone(rule),
+                        said: None,
+                    });
+                }
+            }
+        }
+        if kind == EventKind::Exec && !is_host {
+            self.detect_shell(event, &mut hits);
+        }
+        for hit in hits {
+            out.extend(self.judge(hit, event, number, false));
+        }
+    }
+
+    fn detect_shell(&self, event: &Event, hits: &mut Vec<Undecided>) {
+        let slot = event.container().map_or(0, |container| container.slot);
+        let Some(found) = shell::judge(event, |ancestor| self.listeners.port(ancestor, slot))
+        else {
+            return;
+        };
+        if let Some(rule) = self.set.get(found.rule) {
+            hits.push(Undecided {
+                rule: Arc::clone(rule),
+                said: Some(Box::new(found.finding(&rule.rule))),
+            });
+        }
+    }
+
+    /// Whether what a rule has found is about a workload of the rule, and not excepted. With `finally`, what is not known by now is taken
+    /// for unknown: rules apply then, and exceptions do not.
+    pub fn judge(
+        &mut self,
+        hit: Undecided,
+        event: &Event,
+        number: u64,
+        finally: bool,
+    ) -> Option<Verdict> {
+        let view = View::new(event, &self.listeners);
+        let rule = &hit.rule;
+        let selected = |selector: &crate::policy::select::Selector| match view.details() {
+            Some(details) => match selector.container(details) {
+                Selected::NotYet if finally => Selected::Unknown,
+                other => other,
+            },
+            None if selector.host => Selected::Yes,
+            None => Selected::No,
+        };
+        match selected(&rule.selector) {
+            Selected::No => return None,
+            Selected::NotYet => return Some(Verdict::NotYet(hit)),
+            Selected::Yes | Selected::Unknown => {}
+        }
+        let mut is_undecided = false;
+        for exception in self.set.exceptions() {
+            if !exception.is_about(&rule.rule.id) || exception.is_over(event.time) {
+                continue;
+            }
+            let is_instance = || {
+                exception
+                    .condition
+                    .as_ref()
+                    .is_none_or(|condition| condition.holds(&view))
+            };
+            match selected(&exception.selector) {
+                Selected::Yes if is_instance() => {
+                    return Some(Verdict::Excepted(Arc::clone(rule), Arc::clone(exception)));
+                }
+                Selected::NotYet if is_instance() => is_undecided = true,
+                _ => {}
+            }
+        }
+        if is_undecided {
+            return Some(Verdict::NotYet(hit));
+        }
+        let mut evidence = Vec::new();
+        for after in &rule.after {
+            evidence.push(earlier(&mut self.found, after, event)?);
+        }
+        if let Some(threshold) = &rule.threshold {
+            let values = super::fold::values(&threshold.distinct, &view);
+            let key = scope::key(threshold.per, event)?;
+            let id = &rule.rule.id;
+            evidence.extend(
+                self.thresholds
+                    .reached(id, threshold, key, &values, event.time, number)?,
+            );
+        }
+        let fold = super::fold::values(&rule.fold.by, &view);
+        let finding = match hit.said {
+            Some(said) => Some(*said),
+            None => say(rule, event, &view, evidence),
+        };
+        for per in scope::ALL {
+            if let Some(key) = scope::key(per, event) {
+                self.found
+                    .put((rule.rule.id.clone(), key), (event.time, number));
+            }
+        }
+        if rule.silent {
+            return None;
+        }
+        Some(Verdict::Found {
+            rule: Arc::clone(&hit.rule),
+            finding: finding?,
+            fold,
+        })
+    }
+}
+
+/// The event of a rule's finding that has to have come before.
+fn earlier(
+    found: &mut LruCache<(String, Key), (SystemTime, u64)>,
+    after: &After,
+    event: &Event,
+) -> Option<u64> {
+    let key = scope::key(after.per, event)?;
+    let (time, number) = found.get(&(after.rule.clone(), key))?;
+    let since = event.time.duration_since(*time).unwrap_or(Duration::ZERO);
+    (since <= after.within).then_some(*number)
+}
+
+/// What the rule of a condition says.
+fn say(
+    rule: &Arc<ActiveRule>,
+    event: &Event,
+    view: &View<'_>,
+    evidence: Vec<u64>,
+) -> Option<Finding> {
+    let Logic::Condition(_, message) = &rule.logic else {
+        return None;
+    };
+    let (message, facts) = message.say(view);
+    let claimed: Vec<Cow<'static, str>> = facts
+        .iter()
+        .filter(|(name, _)| is_claimed(name, &event.detail))
+        .map(|(name, _)| Cow::from(name.clone()))
+        .collect();
+    Some(Finding {
+        rule: Arc::clone(&rule.rule),
+        severity: rule.severity(view),
+        message,
+        ancestors: event.ancestors.clone(),
+        injected_by: event.injected_by.clone(),
+        facts: facts
+            .into_iter()
+            .map(|(name, value)| (Cow::from(name), value))
+            .collect(),
+        claimed,
+        evidence,
+    })
+}
+
+/// Whether a field is what the process says, and not what the kernel saw.
+fn is_claimed(field: &str, detail: &Detail) -> bool {
+    const CLAIMED: [&str; 9] = [
+        "process.argv",
+        "process.filename",
+        "payload.agent",
+        "mount.source",
+        "mount.target",
+        "process_access.claimed_pid",
+        "process_control.name",
+        "kernel_call.name",
+        "loader_variable.value",
+    ];
+    match detail {
+        Detail::Message(_, detail) => match &**detail {
+            crate::proto::v1::event::Detail::FileChange(change)
+                if field.starts_with("file_change.path") || field == "file_change.new_path" =>
+            {
+                change.path_claimed
+            }
+            _ => CLAIMED.contains(&field),
+        },
+        _ => CLAIMED.contains(&field),
+    }
+}

@@ -1,0 +1,131 @@
+//! The same finding again: one alert with a count, announced anew only when it matters more.
+
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use lru::LruCache;
+
+use super::alert::{Alert, Finding};
+use crate::{
+    event::Event,
+    policy::{
+        condition::{View, shown},
+        rule::ActiveRule,
+    },
+    process::execution::{Process, ProcessKey},
+};
+
+/// Findings that are remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
+
+/// What tells a finding: the rule, the container, and the values that the rule folds by.
+type Key = (String, u32, String);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Folds {
+    known: LruCache<Key, (Arc<Alert>, SystemTime)>,
+    /// Alerts of shells, by the shell's process: what a shell starts belongs to its alert.
+    shells: LruCache<ProcessKey, Arc<Alert>>,
+}
+
+impl Default for Folds {
+    fn default() -> Self {
+        Self {
+            known: LruCache::new(REMEMBERED),
+            shells: LruCache::new(REMEMBERED),
+        }
+    }
+}
+
+/// The values of fields in an event, as one text.
+#[must_use]
+pub fn values(fields: &[String], view: &View<'_>) -> String {
+    let mut text = String::new();
+    for field in fields {
+        text.push_str(&shown(field, view));
+        text.push('\0');
+    }
+    text
+}
+
+impl Folds {
+    /// Takes in an alert of an earlier run about a process that still runs.
+    pub fn restore(&mut self, alert: Arc<Alert>) {
+        self.shells.put(alert.process.key, alert);
+    }
+
+    /// Takes in a finding. Returns the alert that is to be announced: a new one, or one that has risen.
+    pub fn take(
+        &mut self,
+        rule: &ActiveRule,
+        finding: Finding,
+        fold: String,
+        event: &Arc<Event>,
+        number: u64,
+    ) -> Option<Arc<Alert>> {
+        let process = event
+            .process
+            .clone()
+            .unwrap_or_else(|| Arc::new(Process::unknown()));
+        let slot = event.container().map_or(0, |container| container.slot);
+        let key = (rule.rule.id.clone(), slot, fold);
+        let is_shell = rule.is_about_shells();
+        let before = if is_shell {
+            self.of_shell_above(event, &rule.rule.id)
+        } else {
+            None
+        };
+        let before = before.or_else(|| {
+            let (alert, last) = self.known.get(&key)?;
+            let since = event.time.duration_since(*last).unwrap_or(Duration::ZERO);
+            (since <= rule.fold.within).then(|| Arc::clone(alert))
+        });
+        let Some(before) = before else {
+            let alert = Arc::new(Alert::new(
+                finding,
+                Arc::clone(event),
+                Arc::clone(&process),
+                number,
+            ));
+            self.remember(key, &alert, process.key, event.time, is_shell);
+            return Some(alert);
+        };
+        before.repeat(event.time, number);
+        if finding.severity > before.severity {
+            let alert = Arc::new(before.raised(finding, Arc::clone(event), Arc::clone(&process)));
+            self.remember(key, &alert, process.key, event.time, is_shell);
+            return Some(alert);
+        }
+        self.remember(key, &before, process.key, event.time, is_shell);
+        None
+    }
+
+    fn remember(
+        &mut self,
+        key: Key,
+        alert: &Arc<Alert>,
+        process: ProcessKey,
+        time: SystemTime,
+        is_shell: bool,
+    ) {
+        if is_shell {
+            self.shells.put(process, Arc::clone(alert));
+        }
+        self.known.put(key, (Arc::clone(alert), time));
+    }
+
+    /// The alert of the same rule about this process or the nearest shell above it.
+    fn of_shell_above(&mut self, event: &Event, rule: &str) -> Option<Arc<Alert>> {
+        event
+            .process
+            .iter()
+            .map(|process| process.key)
+            .chain(event.ancestors.iter().map(|found| found.process.key))
+            .find_map(|key| self.shells.get(&key).cloned())
+            .filter(|alert| alert.rule.id == rule)
+    }
+}

@@ -1,0 +1,119 @@
+//! Events that rules must find, and that they must not: written beside the rules, and asked of them.
+
+use anyhow::Context as _;
+
+use super::{
+    condition::{View, subject::NoMemory},
+    recorded,
+    rule::Logic,
+    set::RuleSet,
+    source::Problem,
+};
+use crate::{container::registry::Place, event::Event, proto};
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The rule's id.
+    pub rule: String,
+    /// What happens.
+    pub name: String,
+    /// Whether the rule must find it.
+    pub matches: bool,
+    /// The event, as JSON.
+    pub event: serde_json::Value,
+    /// Where it stands.
+    pub place: Problem,
+}
+
+/// How a case went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// Otherwise, with what happened.
+    Failed(String),
+    /// The rule is switched off.
+    Off,
+}
+
+/// Asks a rule of a case.
+#[must_use]
+pub fn run(case: &Case, set: &RuleSet) -> Outcome {
+    let event = match parse(&case.event) {
+        Ok(event) => event,
+        Err(error) => return Outcome::Failed(format!("{error:#}")),
+    };
+    let Some(rule) = set.get(&case.rule) else {
+        return Outcome::Off;
+    };
+    let Logic::Condition(condition, _) = &rule.logic else {
+        return Outcome::Failed(
+            "its detector is tested with the agent, and not by cases".to_owned(),
+        );
+    };
+    let kind = proto::kind_name(event.detail.kind());
+    if !rule.events.iter().any(|event| event == kind) {
+        return Outcome::Failed(format!(
+            "its event is {kind}, and the rule is about {}",
+            rule.events.join(", ")
+        ));
+    }
+    let is_on_host = !matches!(event.place, Place::Container(..));
+    let view = View::new(&event, &NoMemory);
+    let found = rule.selector.host == is_on_host && condition.holds(&view);
+    match (found, case.matches) {
+        (true, true) | (false, false) => Outcome::Passed,
+        (true, false) => Outcome::Failed("it is found, and must not be".to_owned()),
+        (false, true) if rule.selector.host != is_on_host => Outcome::Failed(
+            "it is not found: the event is not in a container (give it `container: {id: c}`), or the rule is about the host"
+                .to_owned(),
+        ),
+        (false, true) => Outcome::Failed("it is not found, and must be".to_owned()),
+    }
+}
+
+/// An event from the JSON of a case.
+///
+/// # Errors
+/// When it is no event.
+pub fn parse(json: &serde_json::Value) -> anyhow::Result<Event> {
+    let message = proto::from_written_json("Event", json.clone())
+        .context("the event is not in the form of `watchkeeper events -o json`")?;
+    recorded::event(&message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_of_the_catalogue_goes_as_it_should() {
+        let loaded = RuleSet::of(&[]).unwrap_or_else(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("{}", lines.join("\n"));
+        });
+        let failed: Vec<String> = loaded
+            .cases
+            .iter()
+            .filter_map(|case| match run(case, &loaded.set) {
+                Outcome::Failed(why) => {
+                    Some(format!("{}{}: {}: {why}", case.place, case.rule, case.name))
+                }
+                Outcome::Passed | Outcome::Off => None,
+            })
+            .collect();
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+        for rule in loaded.set.rules() {
+            let cases = loaded.cases.iter().filter(|case| case.rule == rule.rule.id);
+            let (found, other): (Vec<_>, Vec<_>) = cases.partition(|case| case.matches);
+            let has_both = !found.is_empty() && !other.is_empty();
+            let is_detector = matches!(rule.logic, Logic::Detector(_));
+            assert!(
+                is_detector || has_both,
+                "{} has cases of both kinds",
+                rule.rule.id
+            );
+        }
+    }
+}

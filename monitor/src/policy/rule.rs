@@ -1,0 +1,218 @@
+//! Rules and exceptions, ready to be asked.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    condition::{Condition, Message, View},
+    file::{Attack, Scope, Severity},
+    select::Selector,
+};
+
+/// What alerts say of the rule that found something.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, stable for good.
+    pub id: String,
+    /// What it finds, in a few words.
+    pub title: String,
+    /// How much that matters.
+    pub severity: Severity,
+    /// What of MITRE ATT&CK it is.
+    pub attack: Vec<Attack>,
+    /// What it means.
+    pub description: String,
+    /// How to find out whether it is an attack.
+    pub triage: String,
+    /// What else causes it.
+    pub benign: Vec<String>,
+    /// The file that holds it, or that changed it.
+    pub policy: String,
+    /// The digest of the set of policies that it is part of.
+    pub set: Arc<str>,
+}
+
+/// A rule in force.
+#[derive(Debug)]
+pub struct ActiveRule {
+    /// What alerts say of it.
+    pub rule: Arc<Rule>,
+    /// Kinds of events that it is about.
+    pub events: Vec<String>,
+    /// What finds it.
+    pub logic: Logic,
+    /// The text of its condition.
+    pub condition: String,
+    /// The workloads that it is about.
+    pub selector: Selector,
+    /// Severities that rise, with their conditions.
+    pub raise: Vec<(Severity, Condition)>,
+    /// It has to come several times.
+    pub threshold: Option<Threshold>,
+    /// Rules that have to have found something before.
+    pub after: Vec<After>,
+    /// Which findings are the same one.
+    pub fold: Fold,
+    /// It makes no alerts.
+    pub silent: bool,
+}
+
+/// What finds something.
+#[derive(Debug)]
+pub enum Logic {
+    /// A condition, and the sentence that an alert says.
+    Condition(Condition, Message),
+    /// A detector of the agent.
+    Detector(String),
+}
+
+/// See [`ActiveRule::threshold`].
+#[derive(Debug)]
+pub struct Threshold {
+    /// So many times.
+    pub count: u32,
+    /// Within this time.
+    pub within: Duration,
+    /// Counted for each of these apart.
+    pub per: Scope,
+    /// Fields whose values have to be new.
+    pub distinct: Vec<String>,
+}
+
+/// See [`ActiveRule::after`].
+#[derive(Debug)]
+pub struct After {
+    /// The rule's id.
+    pub rule: String,
+    /// How long before at most.
+    pub within: Duration,
+    /// Of the same one of these.
+    pub per: Scope,
+}
+
+/// See [`ActiveRule::fold`].
+#[derive(Debug)]
+pub struct Fold {
+    /// Within this time of the one before.
+    pub within: Duration,
+    /// Fields whose values tell findings apart.
+    pub by: Vec<String>,
+}
+
+impl ActiveRule {
+    /// Whether it is one of the detector of shells.
+    #[must_use]
+    pub fn is_about_shells(&self) -> bool {
+        matches!(&self.logic, Logic::Detector(name) if name == "shell")
+    }
+
+    /// How much a finding matters.
+    #[must_use]
+    pub fn severity(&self, view: &View<'_>) -> Severity {
+        self.raise
+            .iter()
+            .filter(|(_, condition)| condition.holds(view))
+            .map(|(severity, _)| *severity)
+            .fold(self.rule.severity, Severity::max)
+    }
+}
+
+/// What is known and harmless.
+#[derive(Debug)]
+pub struct Exception {
+    /// Rules by id, or the beginning of it followed by `*`.
+    pub rules: Vec<String>,
+    /// The workloads that it is about.
+    pub selector: Selector,
+    /// What has to be so.
+    pub condition: Option<Condition>,
+    /// The text of that.
+    pub text: String,
+    /// Why it is harmless.
+    pub reason: String,
+    /// The first moment at which it is over.
+    pub until: Option<SystemTime>,
+    /// The file that holds it.
+    pub policy: String,
+    hits: AtomicU64,
+    /// Seconds since the epoch.
+    last: AtomicU64,
+}
+
+impl Exception {
+    /// An exception that nothing was an instance of yet.
+    #[must_use]
+    pub fn new(
+        rules: Vec<String>,
+        selector: Selector,
+        condition: Option<(Condition, String)>,
+        reason: String,
+        until: Option<SystemTime>,
+        policy: String,
+    ) -> Self {
+        let (condition, text) = condition.unzip();
+        Self {
+            rules,
+            selector,
+            condition,
+            text: text.unwrap_or_default(),
+            reason,
+            until,
+            policy,
+            hits: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it is about a rule.
+    #[must_use]
+    pub fn is_about(&self, rule: &str) -> bool {
+        self.rules.iter().any(|wanted| names(wanted, rule))
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Notes that something was an instance of it.
+    pub fn hit(&self, now: SystemTime) {
+        let seconds = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.last.store(seconds, Ordering::Relaxed);
+    }
+
+    /// How often something was an instance of it, and when last, since the policies were loaded.
+    #[must_use]
+    pub fn hits(&self) -> (u64, Option<SystemTime>) {
+        let last = self.last.load(Ordering::Relaxed);
+        let last = (last != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(last));
+        (self.hits.load(Ordering::Relaxed), last)
+    }
+
+    /// Carries on what was counted for the same exception before policies were loaded again.
+    pub fn continue_from(&self, before: &Self) {
+        let (hits, last) = (&before.hits, &before.last);
+        self.hits
+            .store(hits.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.last
+            .store(last.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Whether `wanted` names a rule: its id, or `shell.*`.
+#[must_use]
+pub fn names(wanted: &str, rule: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(beginning) => rule.starts_with(beginning),
+        None => wanted == rule,
+    }
+}
