@@ -323,7 +323,7 @@ offsets! {
     registers_5: CALLS.and(SOCKET_CALLS) ["pt_regs.r9", "pt_regs.regs+40"],
     file_mode: OPEN ["file.f_mode"],
     file_flags: OPEN ["file.f_flags"],
-    file_private: SOCKET_CALLS.and(CALLS) ["file.private_data"],
+    file_private: DESCRIPTORS.and(CALLS) ["file.private_data"],
     /// Length and hash of the name in one word, the length in the upper half of it.
     dentry_name_length: OPEN ["dentry.d_name.len", "dentry.__d_name.len"],
     /// Without this and the next one, a hard link hides a watched file. In a union until 7.3.
@@ -333,8 +333,8 @@ offsets! {
     mount_namespace: OPEN ["mount.mnt_ns"],
     proc_inode_pid: OPEN ["proc_inode.pid"],
     proc_inode_vfs: OPEN ["proc_inode.vfs_inode"],
-    socket_sk: SOCKET_CALLS ["socket.sk"],
-    sock_family: SOCKETS ["sock.__sk_common.skc_family"],
+    socket_sk: DESCRIPTORS ["socket.sk"],
+    sock_family: SOCKETS.and(DESCRIPTORS) ["sock.__sk_common.skc_family"],
     sock_type: SOCKETS ["sock.sk_type"],
     sock_protocol: SOCKETS ["sock.sk_protocol"],
     sock_error: TCP ["sock.sk_err"],

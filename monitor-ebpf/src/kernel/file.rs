@@ -5,7 +5,7 @@ use watchkeeper_ebpf::{
     record::{Descriptor, File, descriptor, file_flag},
 };
 
-use super::{Address, follow, read};
+use super::{Address, follow, read, sock};
 
 /// include/uapi/linux/magic.h
 const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
@@ -124,9 +124,16 @@ pub fn descriptor(task: Address, number: u32) -> Descriptor {
     }
     let inode = follow(file, offset!(file_inode));
     let device = read::<u32>(inode, offset!(inode_rdev));
+    let mut kind = kind(u32::from(read::<u16>(inode, offset!(inode_mode))), device);
+    if kind == descriptor::SOCKET {
+        let family = sock::family(sock::of_file(file));
+        if family == sock::AF_INET || family == sock::AF_INET6 {
+            kind = descriptor::INET_SOCKET;
+        }
+    }
     Descriptor {
         inode: read(inode, offset!(inode_number)),
-        kind: kind(u32::from(read::<u16>(inode, offset!(inode_mode))), device),
+        kind,
         device,
     }
 }

@@ -53,7 +53,7 @@ pub mod descriptor {
     pub const TTY: u32 = 1;
     /// A pipe or named pipe.
     pub const PIPE: u32 = 2;
-    /// A socket.
+    /// A socket between processes of this host, or of an unusual family.
     pub const SOCKET: u32 = 3;
     /// A regular file.
     pub const FILE: u32 = 4;
@@ -63,6 +63,8 @@ pub mod descriptor {
     pub const DEVICE: u32 = 6;
     /// Anything else: a directory, an eventfd, a pidfd.
     pub const OTHER: u32 = 7;
+    /// A socket of IPv4 or IPv6.
+    pub const INET_SOCKET: u32 = 8;
 }
 
 wire! {

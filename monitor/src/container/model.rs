@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime},
@@ -31,9 +31,20 @@ pub struct Container {
     pub slot: u32,
     /// When the agent first saw it.
     pub first_seen: SystemTime,
-    /// See [`Container::root_device`].
-    root_device: AtomicU32,
+    first: OnceLock<First>,
     details: RwLock<Arc<Details>>,
+}
+
+/// What the first program of a container tells of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// Device of the filesystem that the container's root directory lies on, where the program was part of an image; 0 where that is
+    /// not known.
+    pub root_device: u32,
+    /// Capabilities that its processes can have: the bounding set.
+    pub bounding: u64,
+    /// Its user namespace.
+    pub user_ns: u32,
 }
 
 /// What is kept of a container; the fields are those of [`Container`].
@@ -122,7 +133,7 @@ impl Container {
             cgroup_id,
             slot,
             first_seen: SystemTime::now(),
-            root_device: AtomicU32::new(0),
+            first: OnceLock::new(),
             details: RwLock::new(Arc::new(Details {
                 description: Description {
                     pod,
@@ -150,21 +161,29 @@ impl Container {
             cgroup_id: known.cgroup_id,
             slot: NEXT.fetch_sub(1, Ordering::Relaxed),
             first_seen: known.first_seen,
-            root_device: AtomicU32::new(0),
+            first: OnceLock::new(),
             details: RwLock::new(Arc::new(known.details)),
         }
     }
 
-    /// Device of the filesystem that its root directory lies on, where its first program was part of an image; 0 where
-    /// that is not known.
+    /// Device of the filesystem that its root directory lies on; 0 where that is not known.
     #[must_use]
     pub fn root_device(&self) -> u32 {
-        self.root_device.load(Ordering::Relaxed)
+        self.first.get().map_or(0, |first| first.root_device)
     }
 
-    /// Notes the device of its root directory.
-    pub fn has_root_on(&self, device: u32) {
-        self.root_device.store(device, Ordering::Relaxed);
+    /// Capabilities that its first process could have, and the user namespace that they count in; 0 where that is not known.
+    #[must_use]
+    pub fn first_capabilities(&self) -> (u64, u32) {
+        self.first
+            .get()
+            .map_or((0, 0), |first| (first.bounding, first.user_ns))
+    }
+
+    /// Notes what its first program tells.
+    pub fn begins(&self, first: First) {
+        // Only the first one counts.
+        let _ = self.first.set(first);
     }
 
     /// What is known now.

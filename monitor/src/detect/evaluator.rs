@@ -11,7 +11,10 @@ use lru::LruCache;
 
 use super::{
     alert::Finding,
+    baseline::Baselines,
     listeners::Listeners,
+    reverse_shell::ReverseShells,
+    said::Said,
     scope::{self, Key},
     shell,
     threshold::Thresholds,
@@ -24,7 +27,6 @@ use crate::{
         select::Selected,
         set::RuleSet,
     },
-    proto::v1::EventKind,
 };
 
 /// Findings that later ones may be chained to.
@@ -53,11 +55,8 @@ pub enum Verdict {
 pub struct Undecided {
     rule: Arc<ActiveRule>,
     /// What a detector says; a condition's rule says it from the event.
-    said: Option<Said>,
+    said: Option<Box<Finding>>,
 }
-
-/// What a detector says.
-type Said = Box<Finding>;
 
 /// See the module.
 pub struct Evaluator {
@@ -65,6 +64,10 @@ pub struct Evaluator {
     /// Which processes listen.
     pub listeners: Listeners,
     thresholds: Thresholds,
+    reverse_shells: ReverseShells,
+    baselines: Baselines,
+    /// Rules that found something in this event, and whose findings are added up.
+    scored: Vec<String>,
     /// When rules found something last, and in what event.
     found: LruCache<(String, Key), (SystemTime, u64)>,
 }
@@ -77,6 +80,9 @@ impl Evaluator {
             set,
             listeners,
             thresholds: Thresholds::default(),
+            reverse_shells: ReverseShells::default(),
+            baselines: Baselines::default(),
+            scored: Vec::new(),
             found: LruCache::new(CHAINED),
         }
     }
@@ -114,25 +120,91 @@ impl Evaluator {
                 }
             }
         }
-        if kind == EventKind::Exec && !is_host {
-            self.detect_shell(event, &mut hits);
+        if !is_host {
+            self.detect(event, number, &mut hits);
         }
         for hit in hits {
             out.extend(self.judge(hit, event, number, false));
         }
+        while let Some(id) = self.scored.pop() {
+            self.add_up(&id, event, number, out);
+        }
     }
 
-    fn detect_shell(&self, event: &Event, hits: &mut Vec<Undecided>) {
+    /// Asks the detectors.
+    fn detect(&mut self, event: &Event, number: u64, hits: &mut Vec<Undecided>) {
         let slot = event.container().map_or(0, |container| container.slot);
-        let Some(found) = shell::judge(event, |ancestor| self.listeners.port(ancestor, slot))
-        else {
-            return;
+        let listeners = &self.listeners;
+        let shell = match event.detail {
+            Detail::Exec => shell::judge(event, |ancestor| listeners.port(ancestor, slot)),
+            _ => None,
         };
-        if let Some(rule) = self.set.get(found.rule) {
-            hits.push(Undecided {
+        let said: [Option<Said>; 3] = [
+            shell,
+            self.reverse_shells.observe(event, number),
+            self.baselines.observe(event),
+        ];
+        for said in said.into_iter().flatten() {
+            if let Some(rule) = self.set.get(said.rule) {
+                hits.push(Undecided {
+                    rule: Arc::clone(rule),
+                    said: Some(Box::new(said.finding(&rule.rule))),
+                });
+            }
+        }
+    }
+
+    /// Adds up what was found, for the rules that a rule's finding counts for.
+    fn add_up(&mut self, id: &str, event: &Event, number: u64, out: &mut Vec<Verdict>) {
+        let set = Arc::clone(&self.set);
+        for rule in set.scores_of(id) {
+            let Logic::Score(score) = &rule.logic else {
+                continue;
+            };
+            let Some(key) = scope::key(score.per, event) else {
+                continue;
+            };
+            let mut parts: Vec<(&str, u32, u64)> = score
+                .of
+                .iter()
+                .filter_map(|(part, weight)| {
+                    let (time, number) = self.found.peek(&(part.clone(), key))?;
+                    let since = event.time.duration_since(*time).unwrap_or(Duration::ZERO);
+                    (since <= score.within).then_some((part.as_str(), *weight, *number))
+                })
+                .collect();
+            let sum: u32 = parts.iter().map(|(_, weight, _)| weight).sum();
+            if sum < score.at_least {
+                continue;
+            }
+            parts.sort_by_key(|(_, weight, _)| std::cmp::Reverse(*weight));
+            let all: Vec<String> = parts
+                .iter()
+                .map(|(part, weight, _)| format!("{part} ({weight})"))
+                .collect();
+            let finding = Finding {
+                rule: Arc::clone(&rule.rule),
+                severity: rule.rule.severity,
+                message: format!("{sum} of {} points: {}", score.at_least, all.join(", ")),
+                ancestors: event.ancestors.clone(),
+                injected_by: event.injected_by.clone(),
+                facts: [
+                    (Cow::from("score"), sum.to_string()),
+                    (Cow::from("parts"), all.join(", ")),
+                ]
+                .into(),
+                claimed: Vec::new(),
+                evidence: parts
+                    .iter()
+                    .map(|(_, _, evidence)| *evidence)
+                    .filter(|evidence| *evidence != number)
+                    .collect(),
+            };
+            let hit = Undecided {
                 rule: Arc::clone(rule),
-                said: Some(Box::new(found.finding(&rule.rule))),
-            });
+                said: Some(Box::new(finding)),
+            };
+            out.extend(self.judge(hit, event, number, false));
         }
     }
 
@@ -205,6 +277,9 @@ impl Evaluator {
                 self.found
                     .put((rule.rule.id.clone(), key), (event.time, number));
             }
+        }
+        if self.set.scores_of(&rule.rule.id).next().is_some() {
+            self.scored.push(rule.rule.id.clone());
         }
         if rule.silent {
             return None;

@@ -4,6 +4,7 @@
 //! reading of the kernel's rings.
 
 pub mod alert;
+pub mod baseline;
 pub mod detector;
 pub mod evaluator;
 pub mod executable;
@@ -11,6 +12,8 @@ pub mod fold;
 pub mod listeners;
 pub mod listening;
 pub mod rehearsal;
+pub mod reverse_shell;
+pub mod said;
 pub mod scope;
 pub mod shell;
 pub mod threshold;

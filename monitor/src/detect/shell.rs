@@ -7,15 +7,14 @@
 //! | otherwise, with a terminal | `shell.interactive` |
 //! | otherwise | none: an entry point, or a script it runs |
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use watchkeeper_ebpf::record::exec_flag;
 
-use super::{alert::Finding, executable::Content};
+use super::{executable::Content, said::Said};
 use crate::{
     container::membership::Origin,
     event::{Ancestor, Event},
-    policy::rule::Rule,
     process::execution::{Execution, Process, Shell, base_name},
 };
 
@@ -89,39 +88,6 @@ struct Service {
     port: u16,
 }
 
-/// What the rules say of a shell.
-#[derive(Debug)]
-pub struct Judged {
-    /// Id of the rule.
-    pub rule: &'static str,
-    message: String,
-    ancestors: Vec<Ancestor>,
-    injected_by: Option<Arc<Process>>,
-    facts: BTreeMap<&'static str, String>,
-    claimed: Vec<&'static str>,
-}
-
-impl Judged {
-    /// The same as finding of a rule.
-    #[must_use]
-    pub fn finding(self, rule: &Arc<Rule>) -> Finding {
-        Finding {
-            rule: Arc::clone(rule),
-            severity: rule.severity,
-            message: self.message,
-            ancestors: self.ancestors,
-            injected_by: self.injected_by,
-            facts: self
-                .facts
-                .into_iter()
-                .map(|(name, fact)| (Cow::from(name), fact))
-                .collect(),
-            claimed: self.claimed.into_iter().map(Cow::from).collect(),
-            evidence: Vec::new(),
-        }
-    }
-}
-
 /// The nearest ancestor in the same container that listens on the network, of a process that descends from the
 /// container's own. `listens` gives the port that a process listens on.
 fn service(event: &Event, mut listens: impl FnMut(&Process) -> Option<u16>) -> Option<Service> {
@@ -150,7 +116,7 @@ fn within(event: &Event) -> impl Iterator<Item = &Ancestor> {
 /// What the rules say of a program that a container's process runs, where that is a shell. `listens` gives the port that a process
 /// listens on.
 #[must_use]
-pub fn judge(event: &Event, listens: impl FnMut(&Process) -> Option<u16>) -> Option<Judged> {
+pub fn judge(event: &Event, listens: impl FnMut(&Process) -> Option<u16>) -> Option<Said> {
     event.container()?;
     let process = event.process.as_deref()?;
     let shell = process.program.shell()?;
@@ -228,18 +194,19 @@ fn finding(
     injected_by: Option<Arc<Process>>,
     facts: BTreeMap<&'static str, String>,
     shell: &Shell,
-) -> Judged {
+) -> Said {
     let mut claimed = vec!["process.argv", "process.filename"];
     if shell.claimed {
         claimed.push("facts.shell");
     }
-    Judged {
+    Said {
         rule,
         message,
         ancestors,
         injected_by,
         facts,
         claimed,
+        evidence: Vec::new(),
     }
 }
 

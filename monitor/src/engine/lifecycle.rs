@@ -12,7 +12,7 @@ use super::{
 use crate::{
     container::{
         membership::{Membership, Origin},
-        model::Container,
+        model::{Container, First},
         podman,
         registry::Place,
         shape::Runtime,
@@ -103,10 +103,13 @@ impl Engine {
         // Where the table has no room for it, it is an event all the same.
         self.processes.put(Arc::clone(&process), membership.clone());
         if let Some(container) = first_of {
-            let file = &process.program.file;
-            if file.flags & file_flag::OVERLAY != 0 {
-                container.has_root_on(file.device);
-            }
+            let program = &process.program;
+            let is_image = program.file.flags & file_flag::OVERLAY != 0;
+            container.begins(First {
+                root_device: if is_image { program.file.device } else { 0 },
+                bounding: program.credentials.cap_bounding,
+                user_ns: program.namespaces.user,
+            });
             self.ask_podman(&container, &process);
         }
         self.emit_of(header, Some(process), membership, place, Detail::Exec, None);

@@ -48,9 +48,7 @@ pub fn run(case: &Case, set: &RuleSet) -> Outcome {
         return Outcome::Off;
     };
     let Logic::Condition(condition, _) = &rule.logic else {
-        return Outcome::Failed(
-            "its detector is tested with the agent, and not by cases".to_owned(),
-        );
+        return Outcome::Failed("only rules with a condition are tested by cases".to_owned());
     };
     let kind = proto::kind_name(event.detail.kind());
     if !rule.events.iter().any(|event| event == kind) {
@@ -108,9 +106,9 @@ mod tests {
             let cases = loaded.cases.iter().filter(|case| case.rule == rule.rule.id);
             let (found, other): (Vec<_>, Vec<_>) = cases.partition(|case| case.matches);
             let has_both = !found.is_empty() && !other.is_empty();
-            let is_detector = matches!(rule.logic, Logic::Detector(_));
+            let has_condition = matches!(rule.logic, Logic::Condition(..));
             assert!(
-                is_detector || has_both,
+                !has_condition || has_both,
                 "{} has cases of both kinds",
                 rule.rule.id
             );

@@ -212,6 +212,8 @@ pub struct RuleForm {
     /// A detector of the agent in place of events and condition. For built-in rules.
     #[schemars(with = "Option<String>")]
     pub detector: Option<Spanned<String>>,
+    /// Findings of other rules in place of events and condition: each is weak alone, and together they are strong.
+    pub score: Option<ScoreForm>,
     /// The workloads that it is about, in addition to what the policy selects.
     pub select: Option<Select>,
     /// One sentence with the particulars: names of fields in braces stand for their values. Of a detector's rule, the
@@ -240,6 +242,21 @@ pub struct RuleForm {
     /// Events that must and that must not be found.
     #[serde(default)]
     pub cases: Vec<CaseForm>,
+}
+
+/// Weights of other rules' findings.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ScoreForm {
+    /// The sum from which on something is found.
+    pub at_least: u32,
+    /// Within this time.
+    pub within: Time,
+    /// Added up for each of these apart.
+    #[serde(default)]
+    pub per: Scope,
+    /// Weights by rule; each rule counts once.
+    pub of: BTreeMap<String, u32>,
 }
 
 /// A higher severity under a condition.

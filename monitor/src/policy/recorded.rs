@@ -373,6 +373,7 @@ fn descriptor_kind(kind: v1::DescriptorKind) -> u32 {
         v1::DescriptorKind::Tty => descriptor::TTY,
         v1::DescriptorKind::Pipe => descriptor::PIPE,
         v1::DescriptorKind::Socket => descriptor::SOCKET,
+        v1::DescriptorKind::InetSocket => descriptor::INET_SOCKET,
         v1::DescriptorKind::File => descriptor::FILE,
         v1::DescriptorKind::Null => descriptor::NULL,
         v1::DescriptorKind::Device => descriptor::DEVICE,

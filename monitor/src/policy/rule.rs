@@ -69,6 +69,21 @@ pub enum Logic {
     Condition(Condition, Message),
     /// A detector of the agent.
     Detector(String),
+    /// Findings of other rules, added up.
+    Score(Score),
+}
+
+/// Weights of other rules' findings.
+#[derive(Debug)]
+pub struct Score {
+    /// The sum from which on something is found.
+    pub at_least: u32,
+    /// Within this time.
+    pub within: Duration,
+    /// Added up for each of these apart.
+    pub per: Scope,
+    /// Weights by rule.
+    pub of: Vec<(String, u32)>,
 }
 
 /// See [`ActiveRule::threshold`].

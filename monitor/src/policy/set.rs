@@ -21,14 +21,19 @@ use super::{
     file::{
         API_VERSION, ExceptionForm, ListForm, Override, PolicyFile, RuleForm, Select, Severity,
     },
-    rule::{ActiveRule, After, Exception, Fold, Logic, Rule, Threshold, names},
+    rule::{ActiveRule, After, Exception, Fold, Logic, Rule, Score, Threshold, names},
     select::Selector,
     source::{self, Problem, Source},
 };
 use crate::proto::v1::EventKind;
 
 /// Detectors of the agent that rules can name.
-pub const DETECTORS: &[&str] = &["shell"];
+pub const DETECTORS: &[&str] = &[
+    "shell",
+    "reverse-shell",
+    "listener-baseline",
+    "flow-baseline",
+];
 
 /// How long findings are the same one after the other, where a rule does not say.
 const FOLD: Duration = Duration::from_secs(3_600);
@@ -47,6 +52,8 @@ pub struct RuleSet {
     of_containers: Vec<Vec<usize>>,
     /// Those about the host.
     of_host: Vec<Vec<usize>>,
+    /// Those that add up findings, by the rules whose findings they are.
+    scores: HashMap<String, Vec<usize>>,
     exceptions: Vec<Arc<Exception>>,
     /// Names it.
     digest: Arc<str>,
@@ -149,6 +156,15 @@ impl RuleSet {
             .map(|rule| &self.rules[*rule])
     }
 
+    /// The rules that add up findings of a rule.
+    pub fn scores_of(&self, rule: &str) -> impl Iterator<Item = &Arc<ActiveRule>> {
+        self.scores
+            .get(rule)
+            .into_iter()
+            .flatten()
+            .map(|index| &self.rules[*index])
+    }
+
     /// Carries on what was counted for the exceptions of an earlier set.
     pub fn continue_from(&self, before: &Self) {
         for exception in &self.exceptions {
@@ -232,9 +248,17 @@ impl Loader {
             .sort_by(|one, other| one.rule.id.cmp(&other.rule.id));
         let mut of_containers = vec![Vec::new(); KINDS.len() + 1];
         let mut of_host = of_containers.clone();
+        let mut scores: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
-            if matches!(rule.logic, Logic::Detector(_)) {
-                continue;
+            match &rule.logic {
+                Logic::Condition(..) => {}
+                Logic::Detector(_) => continue,
+                Logic::Score(score) => {
+                    for (part, _) in &score.of {
+                        scores.entry(part.clone()).or_default().push(index);
+                    }
+                    continue;
+                }
             }
             let by_kind = if rule.selector.host {
                 &mut of_host
@@ -253,6 +277,7 @@ impl Loader {
                 rules: self.rules.into_iter().map(Arc::new).collect(),
                 of_containers,
                 of_host,
+                scores,
                 exceptions: self.exceptions.into_iter().map(Arc::new).collect(),
                 digest: self.set,
                 files,
@@ -490,6 +515,36 @@ impl Loader {
         form: &RuleForm,
         environment: &Environment,
     ) -> Option<Logic> {
+        if let Some(score) = &form.score {
+            let alone =
+                form.condition.is_none() && form.detector.is_none() && form.events.is_empty();
+            let highest: u32 = score.of.values().sum();
+            if !alone {
+                self.wrong(
+                    source,
+                    &form.id,
+                    "a score stands in place of events, condition and detector",
+                );
+            } else if score.at_least == 0 || highest < score.at_least {
+                let message = format!(
+                    "it can never hold: all weights together are {highest}, and {} are wanted",
+                    score.at_least
+                );
+                self.wrong(source, &form.id, message);
+            } else if score.within.0 > MAX_WITHIN {
+                self.wrong(source, &form.id, "looking back more than a day is too long");
+            }
+            return Some(Logic::Score(Score {
+                at_least: score.at_least,
+                within: score.within.0,
+                per: score.per,
+                of: score
+                    .of
+                    .iter()
+                    .map(|(rule, weight)| (rule.clone(), *weight))
+                    .collect(),
+            }));
+        }
         match (&form.condition, &form.detector) {
             (Some(condition), None) => {
                 if form.events.is_empty() {
@@ -621,6 +676,18 @@ impl Loader {
         let mut problems = Vec::new();
         for (source, file) in files {
             for form in &file.rules {
+                let parts = form.score.iter().flat_map(|score| score.of.keys());
+                for part in parts {
+                    if !self.places.contains_key(part) {
+                        let hint = schema::nearest(part, self.places.keys().cloned())
+                            .map_or_else(String::new, |id| format!("; did you mean `{id}`?"));
+                        problems.push(source.problem(
+                            &form.id,
+                            format!("its score: there is no rule `{part}`{hint}"),
+                        ));
+                    }
+                    waits.entry(&form.id.value).or_default().push(part);
+                }
                 for after in &form.after {
                     if !self.places.contains_key(&after.rule.value) {
                         let hint = schema::nearest(&after.rule.value, self.places.keys().cloned())

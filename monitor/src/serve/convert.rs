@@ -397,6 +397,7 @@ fn stdio((number, found): (u32, &record::Descriptor)) -> v1::Descriptor {
         descriptor::TTY => v1::DescriptorKind::Tty,
         descriptor::PIPE => v1::DescriptorKind::Pipe,
         descriptor::SOCKET => v1::DescriptorKind::Socket,
+        descriptor::INET_SOCKET => v1::DescriptorKind::InetSocket,
         descriptor::FILE => v1::DescriptorKind::File,
         descriptor::NULL => v1::DescriptorKind::Null,
         descriptor::DEVICE => v1::DescriptorKind::Device,

@@ -296,7 +296,15 @@ pub fn rule(active: &ActiveRule) -> v1::Rule {
         condition: active.condition.clone(),
         detector: match &active.logic {
             Logic::Detector(name) => name.clone(),
-            Logic::Condition(..) => String::new(),
+            Logic::Condition(..) | Logic::Score(_) => String::new(),
+        },
+        score: match &active.logic {
+            Logic::Score(score) => Some(v1::Score {
+                at_least: score.at_least,
+                within_seconds: score.within.as_secs(),
+                of: score.of.iter().cloned().collect(),
+            }),
+            Logic::Condition(..) | Logic::Detector(_) => None,
         },
         attack: rule.attack.iter().map(convert::attack).collect(),
         description: rule.description.clone(),

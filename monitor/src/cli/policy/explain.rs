@@ -97,7 +97,18 @@ fn explanation(rule: &v1::Rule) -> String {
             })
             .collect(),
     );
-    if rule.detector.is_empty() {
+    if let Some(score) = &rule.score {
+        let mut parts: Vec<_> = score.of.iter().collect();
+        parts.sort_by(|one, other| other.1.cmp(one.1).then(one.0.cmp(other.0)));
+        let heading = format!(
+            "Found when findings of these add up to {} within {} s",
+            score.at_least, score.within_seconds
+        );
+        let lines = parts
+            .iter()
+            .map(|(rule, weight)| format!("{weight:>4}  {}", clean(rule)));
+        section(&heading, lines.collect());
+    } else if rule.detector.is_empty() {
         let heading = format!("Condition, on events {}", rule.events.join(", "));
         let lines = rule
             .condition

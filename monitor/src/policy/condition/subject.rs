@@ -136,7 +136,15 @@ const ORIGINS: &[&str] = &[
     "unknown",
 ];
 const DESCRIPTORS: &[&str] = &[
-    "closed", "tty", "pipe", "socket", "file", "null", "device", "other",
+    "closed",
+    "tty",
+    "pipe",
+    "socket",
+    "inet-socket",
+    "file",
+    "null",
+    "device",
+    "other",
 ];
 const SECCOMP: &[&str] = &["off", "strict", "filter"];
 
@@ -158,6 +166,7 @@ fn stdio(subject: &Subject<'_>, index: usize) -> Value<'static> {
         descriptor::TTY => "tty",
         descriptor::PIPE => "pipe",
         descriptor::SOCKET => "socket",
+        descriptor::INET_SOCKET => "inet-socket",
         descriptor::FILE => "file",
         descriptor::NULL => "null",
         descriptor::DEVICE => "device",

@@ -4,7 +4,7 @@ use std::{cell::OnceCell, sync::Arc};
 
 use super::{
     subject::{Memory, Subject},
-    value::{Type, Value},
+    value::{Texts, Type, Value},
 };
 use crate::{
     container::{
@@ -13,7 +13,7 @@ use crate::{
         shape::Runtime,
     },
     event::{Detail, Event, class_name},
-    interpret::exit::exit,
+    interpret::{exit::exit, identity},
     proto::{self, v1},
 };
 
@@ -66,6 +66,29 @@ impl<'a> View<'a> {
             Detail::Message(_, detail) => Some(detail),
             _ => None,
         }
+    }
+
+    /// See the field.
+    fn capabilities_beyond(&self) -> u64 {
+        let (Some(container), Some(process)) = (self.container(), &self.event.process) else {
+            return 0;
+        };
+        let (bounding, user_ns) = container.first_capabilities();
+        let program = &process.program;
+        let held = match self.detail() {
+            Some(v1::event::Detail::CredentialChange(change)) => {
+                change.after.as_ref().map_or(0, |after| {
+                    identity::capability_bits(&after.cap_effective)
+                        | identity::capability_bits(&after.cap_permitted)
+                })
+            }
+            _ => program.credentials.cap_effective | program.credentials.cap_permitted,
+        };
+        // In a user namespace of its own a process may hold any, and they are worth nothing outside.
+        if user_ns == 0 || program.namespaces.user != user_ns {
+            return 0;
+        }
+        held & !bounding
     }
 
     fn exit(&self) -> Option<v1::Exit> {
@@ -162,6 +185,48 @@ fn is_outside(view: &View<'_>) -> bool {
     }
 }
 
+/// The pod that a path below the kubelet's directory of pods is of.
+fn pod_uid<'a>(view: &'a View<'_>) -> &'a str {
+    let Some(v1::event::Detail::FileOpen(open)) = view.detail() else {
+        return "";
+    };
+    let is_uid = |text: &str| {
+        text.len() >= 32
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    };
+    let mut components = open.path.split('/');
+    while let Some(component) = components.next() {
+        if component == "pods"
+            && let Some(uid) = components.next()
+            && is_uid(uid)
+        {
+            return uid;
+        }
+    }
+    ""
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is a measure")]
+fn cpus(view: &View<'_>) -> f64 {
+    match view.detail() {
+        Some(v1::event::Detail::CpuUsage(usage)) if usage.interval_ns > 0 => {
+            usage.used_ns as f64 / usage.interval_ns as f64
+        }
+        _ => 0.0,
+    }
+}
+
+fn cpu_share(view: &View<'_>) -> f64 {
+    match view.detail() {
+        Some(v1::event::Detail::CpuUsage(usage)) if usage.limit_cpus > 0.0 => {
+            cpus(view) / usage.limit_cpus
+        }
+        _ => cpus(view),
+    }
+}
+
 macro_rules! event_fields {
     ($($path:literal, $kind:ident, $values:expr, $events:expr; $comment:literal, |$view:ident| $read:expr;)*) => {
         /// Every field of events that is not of the process or the detail.
@@ -230,6 +295,16 @@ event_fields! {
             (Some(target), Some(process)) => target.key == process.key,
             _ => false,
         });
+    "target.agent", Bool, &[], TARGETED; "The process that something is done to is this agent.",
+        |view| Value::Bool(view.event.target.as_ref().is_some_and(|target| target.key.pid == std::process::id()));
+    "capabilities_beyond_container", Texts, &[], &["exec", "credential-change"]; "Capabilities that the process holds, in the container's own user namespace, and that the container's first process could not have had.",
+        |view| Value::Texts(Texts::Capabilities(view.capabilities_beyond()));
+    "file_open.pod_uid", Text, &[], &["file-open"]; "The pod in whose directory of the kubelet the path lies (\"/pods/UID/volumes/…\"); empty for none.",
+        |view| Value::Text(pod_uid(view));
+    "cpu_usage.cpus", Double, &[], &["cpu-usage"]; "CPUs' worth of time that the container used.",
+        |view| Value::Double(cpus(view));
+    "cpu_usage.share", Double, &[], &["cpu-usage"]; "The same as part of its limit, or of one CPU where it has none.",
+        |view| Value::Double(cpu_share(view));
     "exit.code", Int, &[], EXIT; "Exit code; -1 when a signal ended it.",
         |view| Value::Int(view.exit().map_or(-1, |exit| exit.code.map_or(-1, i64::from)));
     "exit.signal", Int, &[], EXIT; "The signal that ended it; 0 when it ended by itself.",

@@ -1,0 +1,175 @@
+//! What a workload usually does on the network: learnt from the first minutes in which it is seen, and told when it does something
+//! else later.
+//!
+//! A workload is an image in a namespace, under the container's name, so that what one of its pods taught holds for the next.
+
+use std::{
+    collections::HashSet,
+    num::NonZeroUsize,
+    time::{Duration, SystemTime},
+};
+
+use lru::LruCache;
+
+use super::said::Said;
+use crate::{
+    container::model::Details,
+    event::{Detail, Event},
+    proto::v1::{self, EventKind},
+};
+
+const LISTENER: &str = "net.listener-new";
+const FLOW: &str = "net.outside-policy";
+/// How long is learnt, from the first event of a workload.
+const LEARNING: Duration = Duration::from_secs(600);
+/// Workloads that are remembered.
+const WORKLOADS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+/// What is remembered of one; one that does more than that is not told of.
+const MAX_KNOWN: usize = 256;
+
+/// Namespace, container and image.
+type Workload = (String, String, String);
+
+#[derive(Debug)]
+struct Known {
+    since: SystemTime,
+    ports: HashSet<u32>,
+    flows: HashSet<(String, u32)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Baselines {
+    known: LruCache<Workload, Known>,
+}
+
+impl Default for Baselines {
+    fn default() -> Self {
+        Self {
+            known: LruCache::new(WORKLOADS),
+        }
+    }
+}
+
+impl Baselines {
+    /// Looks at an event.
+    pub fn observe(&mut self, event: &Event) -> Option<Said> {
+        let Detail::Message(kind, detail) = &event.detail else {
+            return None;
+        };
+        match (kind, &**detail) {
+            (EventKind::Listen, v1::event::Detail::Socket(socket)) => {
+                let port = socket.local.as_ref()?.port;
+                let known = self.workload(event)?;
+                if !is_new(&mut known.ports, port, known.since, event.time) {
+                    return None;
+                }
+                let exe = &event.process.as_ref()?.program.exe;
+                let message = format!(
+                    "{exe} listens on TCP port {port}, on which this workload has not listened before"
+                );
+                let mut said = Said::of(LISTENER, event, message);
+                said.facts.insert("port", port.to_string());
+                Some(said)
+            }
+            (EventKind::Connect, v1::event::Detail::Connection(connection)) => {
+                let remote = connection.remote.as_ref()?;
+                if connection.protocol() == v1::Protocol::Unix || is_loopback(&remote.address) {
+                    return None;
+                }
+                // A name stays where addresses change.
+                let to = if connection.remote_name.is_empty() {
+                    remote.address.clone()
+                } else {
+                    connection.remote_name.clone()
+                };
+                let port = remote.port;
+                let known = self.workload(event)?;
+                if !is_new(
+                    &mut known.flows,
+                    (to.clone(), port),
+                    known.since,
+                    event.time,
+                ) {
+                    return None;
+                }
+                let exe = &event.process.as_ref()?.program.exe;
+                let message = format!(
+                    "{exe} connects to {to} port {port}, to which this workload has not connected before"
+                );
+                let mut said = Said::of(FLOW, event, message);
+                said.facts.insert("to", to);
+                said.facts.insert("port", port.to_string());
+                Some(said)
+            }
+            _ => None,
+        }
+    }
+
+    fn workload(&mut self, event: &Event) -> Option<&mut Known> {
+        let details = event.container()?.details();
+        let workload = workload(&details)?;
+        Some(self.known.get_or_insert_mut(workload, || Known {
+            since: event.time,
+            ports: HashSet::new(),
+            flows: HashSet::new(),
+        }))
+    }
+}
+
+/// `None` where the runtime has not told what the workload is.
+fn workload(details: &Details) -> Option<Workload> {
+    let description = &details.description;
+    if description.image.is_empty() {
+        return None;
+    }
+    let namespace = description
+        .pod
+        .as_ref()
+        .map(|pod| pod.namespace.clone())
+        .unwrap_or_default();
+    Some((
+        namespace,
+        description.name.clone(),
+        description.image.clone(),
+    ))
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.starts_with("127.") || address == "::1"
+}
+
+/// Takes something in; whether it is new after the time of learning.
+fn is_new<T: std::hash::Hash + Eq>(
+    known: &mut HashSet<T>,
+    what: T,
+    since: SystemTime,
+    now: SystemTime,
+) -> bool {
+    if known.len() >= MAX_KNOWN || !known.insert(what) {
+        return false;
+    }
+    now.duration_since(since)
+        .is_ok_and(|learnt| learnt > LEARNING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_first_done_after_learning_is_new_once() {
+        let start = SystemTime::UNIX_EPOCH;
+        let later = start + LEARNING + Duration::from_secs(1);
+        let mut known = HashSet::new();
+        assert!(!is_new(&mut known, 80, start, start));
+        assert!(!is_new(&mut known, 80, start, later));
+        assert!(is_new(&mut known, 81, start, later));
+        assert!(!is_new(&mut known, 81, start, later));
+        let mut many: HashSet<usize> = (0..MAX_KNOWN).collect();
+        assert!(
+            !is_new(&mut many, MAX_KNOWN, start, later),
+            "it does anything"
+        );
+    }
+}
