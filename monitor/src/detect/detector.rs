@@ -14,7 +14,7 @@ use std::{
 use super::{
     alert::Alert,
     evaluator::{Evaluator, Undecided, Verdict},
-    executable::{Candidate, Inspector},
+    executable::{Candidate, Content, Inspector},
     fold::Folds,
     listeners::Listeners,
     shell,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     event::{Detail, Event},
     policy::set::RuleSet,
-    process::execution::{Process, ProcessKey},
+    process::execution::{Process, ProcessKey, Recognised},
     proto::v1::EventKind,
     store::recent::Recent,
 };
@@ -273,14 +273,15 @@ impl Stage {
         self.verdicts = verdicts;
     }
 
-    /// Finds out whether a program is a shell.
+    /// Finds out what kind of program a process runs.
     fn recognise(&self, candidate: Candidate, process: &Process) {
         let content = self.inspector.content(candidate);
         // The same program was recognised before where its process was forked.
-        let _ = process
-            .program
-            .recognised
-            .set(shell::recognise(&process.program, &content));
+        let _ = process.program.recognised.set(match &content {
+            Content::Miner(name) => Recognised::Miner((*name).to_owned()),
+            other => shell::recognise(&process.program, other)
+                .map_or(Recognised::Other, Recognised::Shell),
+        });
     }
 
     fn take(&mut self, verdict: Verdict, event: &Arc<Event>, number: u64, since: Option<Instant>) {

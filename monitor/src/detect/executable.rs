@@ -67,6 +67,8 @@ pub enum Content {
     Shell(&'static str),
     /// A multi-call binary, of this name: what it does depends on how it is called.
     Multicall(&'static str),
+    /// A program that mines a currency, of this name.
+    Miner(&'static str),
     /// Something else.
     Other,
     /// It could not be read, for this reason.
@@ -76,59 +78,87 @@ pub enum Content {
 /// A kind of executable, recognised when all its markers are in the file.
 struct Kind {
     content: Content,
-    markers: &'static [&'static [u8]],
+    markers: Vec<Vec<u8>>,
 }
 
+/// Miners, by what their files hold. The markers are written backwards, so that the agent's own file does not hold them: it is the
+/// file of a process in a container, too.
+const MINERS: [(&str, &[&str]); 4] = [
+    (
+        "XMRig",
+        &["moc.girmx.2v.etanod", "level-etanod--", "xmodnar"],
+    ),
+    (
+        "cpuminer",
+        &["//:pct+mutarts", "tpyrcs", "dlohserht-hsah--"],
+    ),
+    ("ethminer", &["//:pct+1mutarts", "hsahte", "sretupmoc"]),
+    (
+        "a client of mining pools",
+        &["ebircsbus.gninim", "timbus.gninim", "//:pct+mutarts"],
+    ),
+];
+
 /// In the order to try.
-const KINDS: [Kind; 9] = [
-    Kind {
-        content: Content::Multicall("busybox"),
-        markers: &[b"BusyBox v", b"applet not found"],
-    },
-    Kind {
-        content: Content::Multicall("toybox"),
-        markers: &[b"Toybox %s multicall binary"],
-    },
-    Kind {
-        content: Content::Shell("bash"),
-        markers: &[b"@(#)Bash version", b"getopts\0", b"OPTIND\0"],
-    },
-    Kind {
-        content: Content::Shell("zsh"),
-        markers: &[b"ZSH_VERSION\0", b"getopts\0", b"OPTIND\0"],
-    },
-    Kind {
-        content: Content::Shell("ksh"),
-        markers: &[b"KSH_VERSION", b"getopts\0", b"OPTIND\0"],
-    },
-    Kind {
-        content: Content::Shell("csh"),
-        markers: &[b"/etc/csh.login\0"],
-    },
-    Kind {
-        content: Content::Shell("fish"),
-        markers: &[b"fish_default_key_bindings", b"FISH_DEBUG"],
-    },
-    Kind {
-        content: Content::Shell("yash"),
-        markers: &[b"YASH_LOADPATH", b"getopts\0"],
-    },
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    let miners = MINERS.iter().map(|(name, markers)| Kind {
+        content: Content::Miner(name),
+        markers: markers
+            .iter()
+            .map(|marker| marker.bytes().rev().collect())
+            .collect(),
+    });
+    let shells = SHELLS.iter().map(|(content, markers)| Kind {
+        content: content.clone(),
+        markers: markers.iter().map(|marker| marker.to_vec()).collect(),
+    });
+    miners.chain(shells).collect()
+});
+
+/// Shells and what may be one.
+const SHELLS: [(Content, &[&[u8]]); 9] = [
+    (
+        Content::Multicall("busybox"),
+        &[b"BusyBox v", b"applet not found"],
+    ),
+    (
+        Content::Multicall("toybox"),
+        &[b"Toybox %s multicall binary"],
+    ),
+    (
+        Content::Shell("bash"),
+        &[b"@(#)Bash version", b"getopts\0", b"OPTIND\0"],
+    ),
+    (
+        Content::Shell("zsh"),
+        &[b"ZSH_VERSION\0", b"getopts\0", b"OPTIND\0"],
+    ),
+    (
+        Content::Shell("ksh"),
+        &[b"KSH_VERSION", b"getopts\0", b"OPTIND\0"],
+    ),
+    (Content::Shell("csh"), &[b"/etc/csh.login\0"]),
+    (
+        Content::Shell("fish"),
+        &[b"fish_default_key_bindings", b"FISH_DEBUG"],
+    ),
+    (Content::Shell("yash"), &[b"YASH_LOADPATH", b"getopts\0"]),
     // The special built-ins and variables that POSIX demands of any shell (XCU 2.5.3, 2.14).
-    Kind {
-        content: Content::Shell("POSIX shell"),
-        markers: &[
+    (
+        Content::Shell("POSIX shell"),
+        &[
             b"getopts\0",
             b"OPTIND\0",
             b"umask\0",
             b"trap\0",
             b"readonly\0",
         ],
-    },
+    ),
 ];
 
 /// The markers of all kinds, one after the other.
 static MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::new(KINDS.iter().flat_map(|kind| kind.markers))
+    AhoCorasick::new(KINDS.iter().flat_map(|kind| &kind.markers))
         .expect("a few dozen short patterns are within every limit")
 });
 
@@ -356,11 +386,11 @@ fn search(file: File) -> io::Result<Content> {
         buffer.copy_within(filled - kept..filled, 0);
     }
     let mut found = found.into_iter();
-    for kind in KINDS {
+    for kind in KINDS.iter() {
         // All of them, and not only up to the first that is missing: the next kind's follow.
         let of_kind: Vec<bool> = found.by_ref().take(kind.markers.len()).collect();
         if of_kind.iter().all(|found| *found) {
-            return Ok(kind.content);
+            return Ok(kind.content.clone());
         }
     }
     if file.limit() == 0 {
@@ -421,7 +451,7 @@ mod tests {
 
     #[test]
     fn markers_are_found_across_the_border_of_two_chunks() {
-        let marker = KINDS[1].markers[0];
+        let marker = SHELLS[1].1[0];
         for before in [CHUNK - 3, CHUNK + OVERLAP - 3, CHUNK + OVERLAP] {
             let mut file = tempfile::tempfile().expect("temporary file");
             file.write_all(&vec![b'x'; before]).expect("written");
@@ -438,7 +468,7 @@ mod tests {
 
     #[test]
     fn no_marker_is_longer_than_what_is_kept_between_chunks() {
-        for kind in &KINDS {
+        for kind in KINDS.iter() {
             assert!(kind.markers.iter().all(|marker| marker.len() <= OVERLAP));
         }
     }

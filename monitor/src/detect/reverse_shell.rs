@@ -211,7 +211,7 @@ mod tests {
     use crate::{
         container::{membership::Origin, model::Container, registry::Place, shape},
         event::Ancestor,
-        process::execution::{ProcessKey, Shell, tests::process},
+        process::execution::{ProcessKey, Recognised, Shell, tests::process},
     };
 
     fn container() -> Arc<Container> {
@@ -234,10 +234,12 @@ mod tests {
                 device: 0,
             };
         }
-        program.recognised = OnceLock::from(shell.map(|family| Shell {
-            family: family.to_owned(),
-            recognised_by: "content".to_owned(),
-            claimed: false,
+        program.recognised = OnceLock::from(shell.map_or(Recognised::Other, |family| {
+            Recognised::Shell(Shell {
+                family: family.to_owned(),
+                recognised_by: "content".to_owned(),
+                claimed: false,
+            })
         }));
         process
     }

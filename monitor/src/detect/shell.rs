@@ -51,7 +51,7 @@ pub fn recognise(program: &Execution, content: &Content) -> Option<Shell> {
                 _ => None,
             }
         }
-        Content::Other => None,
+        Content::Miner(_) | Content::Other => None,
         Content::Unreadable(reason) => {
             let name = program.name();
             is_name(name).then(|| Shell {
@@ -268,7 +268,7 @@ mod tests {
     use crate::{
         container::{membership::Membership, model::Container, registry::Place, shape},
         event::Detail,
-        process::execution::{Arguments, ProcessKey, tests::process},
+        process::execution::{Arguments, ProcessKey, Recognised, tests::process},
     };
 
     fn container() -> Arc<Container> {
@@ -289,7 +289,7 @@ mod tests {
         let mut process = process(key(9), Some(key(8)), exe);
         let program = Arc::make_mut(&mut process.program);
         program.argv = Arguments::new(argv.join("\0").as_bytes());
-        program.recognised = OnceLock::from(Some(Shell {
+        program.recognised = OnceLock::from(Recognised::Shell(Shell {
             family: "bash".to_owned(),
             recognised_by: "content".to_owned(),
             claimed: false,

@@ -3,13 +3,29 @@
 use anyhow::Context as _;
 
 use super::{
-    condition::{View, subject::NoMemory},
+    condition::{View, subject::Memory},
     recorded,
     rule::Logic,
     set::RuleSet,
     source::Problem,
 };
-use crate::{container::registry::Place, event::Event, proto};
+use crate::{container::registry::Place, event::Event, process::execution::Process, proto};
+
+/// The process id that the agent has in cases: one that no process can have.
+const AGENT: u32 = (1 << 22) + 1;
+
+/// What is remembered when a case comes.
+struct OfCases;
+
+impl Memory for OfCases {
+    fn listening_port(&self, _: &Process, _: u32) -> Option<u16> {
+        None
+    }
+
+    fn agent(&self) -> u32 {
+        AGENT
+    }
+}
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -58,7 +74,7 @@ pub fn run(case: &Case, set: &RuleSet) -> Outcome {
         ));
     }
     let is_on_host = !matches!(event.place, Place::Container(..));
-    let view = View::new(&event, &NoMemory);
+    let view = View::new(&event, &OfCases);
     let found = rule.selector.host == is_on_host && condition.holds(&view);
     match (found, case.matches) {
         (true, true) | (false, false) => Outcome::Passed,

@@ -337,7 +337,8 @@ pub struct CaseForm {
     pub name: Spanned<String>,
     /// Whether the rule finds it.
     pub matches: bool,
-    /// The event in the form of `watchkeeper events -o json`; what is left out has its default value.
+    /// The event in the form of `watchkeeper events -o json`; what is left out has its default value. The agent has the
+    /// process id 4194305 in it.
     pub event: serde_json::Value,
 }
 

@@ -20,7 +20,7 @@ use crate::{
     },
     event::{Ancestor, Cgroup, Detail, Event, Loss, LossReason, Target, class_name},
     interpret::{exit, identity},
-    process::execution::{Arguments, Execution, Process, ProcessKey, Shell, Source},
+    process::execution::{Arguments, Execution, Process, ProcessKey, Recognised, Shell, Source},
     proto::v1,
 };
 
@@ -266,11 +266,13 @@ fn process(message: &v1::Process) -> Arc<Process> {
     let recognised = OnceLock::new();
     if !message.shell.is_empty() {
         // It was just made.
-        let _ = recognised.set(Some(Shell {
+        let _ = recognised.set(Recognised::Shell(Shell {
             family: message.shell.clone(),
             recognised_by: "record".to_owned(),
             claimed: false,
         }));
+    } else if !message.miner.is_empty() {
+        let _ = recognised.set(Recognised::Miner(message.miner.clone()));
     }
     let mut stdio = [Descriptor::default(); 3];
     for told in &message.stdio {

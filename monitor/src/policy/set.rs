@@ -305,6 +305,16 @@ impl Loader {
 
     /// Takes in lists and definitions.
     fn names(&mut self, source: &Source, file: &PolicyFile, environment: &mut Environment) {
+        for name in file.lists.keys().chain(file.definitions.keys()) {
+            let is_taken = environment.lists.contains_key(name)
+                || environment.numbers.contains_key(name)
+                || environment.definitions.contains_key(name);
+            if is_taken {
+                self.problems.push(source.problem_of_file(format!(
+                    "`{name}` is a list or a definition of the built-in policies already; take another name"
+                )));
+            }
+        }
         for (name, form) in &file.lists {
             if let Err(message) = add(environment, source, name, form) {
                 self.problems

@@ -11,14 +11,25 @@ use sha2::{Digest as _, Sha256};
 
 use super::{condition::Mistake, file::PolicyFile};
 
-/// The built-in policies, by the name that they have in alerts.
-const BUILT_IN: &[(&str, &str)] = &[(
-    "builtin/execution.yaml",
-    include_str!("../../policies/execution.yaml"),
-)];
+/// A file that is built in, with the name that it has in alerts or in policies.
+macro_rules! built_in {
+    ($($prefix:literal, $directory:literal: $($file:literal),+;)*) => {
+        &[$($((
+            concat!($prefix, $file),
+            include_str!(concat!("../../policies/", $directory, $file)),
+        )),+),*]
+    };
+}
 
-/// The built-in lists, by the name that built-in policies have for them.
-const BUILT_IN_LISTS: &[(&str, &str)] = &[];
+/// The built-in policies.
+const BUILT_IN: &[(&str, &str)] = built_in! {
+    "builtin/", "": "credentials.yaml", "execution.yaml", "mining.yaml", "network.yaml", "tampering.yaml";
+};
+
+/// The built-in lists.
+const BUILT_IN_LISTS: &[(&str, &str)] = built_in! {
+    "", "lists/": "miner-pools.txt", "proxyware.txt", "tor-and-paste.txt";
+};
 
 /// Most bytes of a policy file: the limit of a ConfigMap.
 const MAX_FILE: u64 = 1 << 20;

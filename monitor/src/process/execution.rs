@@ -183,8 +183,19 @@ pub struct Execution {
     pub stdio: [Descriptor; 3],
     /// Controlling terminal; empty for none.
     pub tty: String,
-    /// What shell it is; `None` for no shell. Found out by detection, a moment after the exec.
-    pub recognised: OnceLock<Option<Shell>>,
+    /// What kind of program it is. Found out by detection, a moment after the exec.
+    pub recognised: OnceLock<Recognised>,
+}
+
+/// What kind of program something is, by the content of its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// A shell.
+    Shell(Shell),
+    /// A program that mines a currency, of this name.
+    Miner(String),
+    /// Another one.
+    Other,
 }
 
 /// A shell, and how it was recognised.
@@ -241,7 +252,19 @@ impl Execution {
     /// What shell it is, as far as that is known.
     #[must_use]
     pub fn shell(&self) -> Option<&Shell> {
-        self.recognised.get()?.as_ref()
+        match self.recognised.get()? {
+            Recognised::Shell(shell) => Some(shell),
+            Recognised::Miner(_) | Recognised::Other => None,
+        }
+    }
+
+    /// What miner it is, as far as that is known.
+    #[must_use]
+    pub fn miner(&self) -> Option<&str> {
+        match self.recognised.get()? {
+            Recognised::Miner(name) => Some(name),
+            Recognised::Shell(_) | Recognised::Other => None,
+        }
     }
 
     /// Whether somebody can type: a controlling terminal, or a terminal as standard input.

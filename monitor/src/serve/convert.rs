@@ -286,6 +286,7 @@ impl Context {
                 .shell()
                 .map(|shell| shell.family.clone())
                 .unwrap_or_default(),
+            miner: program.miner().unwrap_or_default().to_owned(),
             cwd_detached: program.flags & exec_flag::CWD_DETACHED != 0,
             no_new_privileges: program.flags & exec_flag::NO_NEW_PRIVILEGES != 0,
             parent_exec_id: parent

@@ -37,7 +37,8 @@ CREATE TABLE program (
     changed_s INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
     file_flags INTEGER NOT NULL,    -- 1 overlay, 2 upper layer, 4 layer unknown, 8 memfd, 16 tmpfs
     filesystem INTEGER NOT NULL,    -- magic number, linux/magic.h
-    shell TEXT                      -- what shell it is by its content ("bash"); empty for none, NULL where that is not known
+    shell TEXT,                     -- what shell it is by its content ("bash"); empty for none, NULL where that is not known
+    miner TEXT                      -- what miner of a currency likewise
 );
 
 CREATE TABLE process (

@@ -26,15 +26,10 @@ pub struct Subject<'a> {
 pub trait Memory {
     /// A TCP port that a process of the container with this slot listens on.
     fn listening_port(&self, process: &Process, slot: u32) -> Option<u16>;
-}
 
-/// Nothing is remembered.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoMemory;
-
-impl Memory for NoMemory {
-    fn listening_port(&self, _: &Process, _: u32) -> Option<u16> {
-        None
+    /// Process id of the agent.
+    fn agent(&self) -> u32 {
+        std::process::id()
     }
 }
 
@@ -224,6 +219,8 @@ process_fields! {
         |subject| stdio(subject, 2);
     "shell", Text; "What shell it is by the content of its executable (\"bash\", \"busybox sh\"); empty for none.",
         |subject| Value::Text(subject.process.program.shell().map_or("", |shell| &shell.family));
+    "miner", Text; "What miner of a currency it is by the content of its executable (\"XMRig\"); empty for none.",
+        |subject| Value::Text(subject.process.program.miner().unwrap_or_default());
     "listening_port", Int; "A TCP port that it listens on; 0 for none.",
         |subject| {
             let slot = subject.container.map_or(0, |container| container.slot);

@@ -2,11 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-use super::{
-    Condition, Environment, Message, Mistake, View,
-    environment::Words,
-    subject::{Memory, NoMemory},
-};
+use super::{Condition, Environment, Message, Mistake, View, environment::Words, subject::Memory};
 use crate::{
     container::{
         membership::{Membership, Origin},
@@ -442,7 +438,7 @@ fn a_message_has_the_values_of_its_fields() {
     )
     .expect("valid");
     let event = open();
-    let (sentence, facts) = message.say(&View::new(&event, &NoMemory));
+    let (sentence, facts) = message.say(&View::new(&event, &Listens));
     assert_eq!(sentence, "cat (cat /etc/shadow) read /etc/shadow- of shop");
     assert!(facts.contains(&("file_open.path".to_owned(), "/etc/shadow".to_owned())));
     for (text, expected) in [

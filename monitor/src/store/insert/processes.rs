@@ -137,11 +137,10 @@ impl Inserter {
         let credentials = &program.credentials;
         let namespaces = &program.namespaces;
         let file = &program.file;
-        let shell = program
-            .recognised
-            .get()
-            .map(|shell| shell.as_ref().map_or("", |shell| &shell.family));
-        let values: [&dyn ToSql; 39] = [
+        let is_known = program.recognised.get().is_some();
+        let shell = is_known.then(|| program.shell().map_or("", |shell| &shell.family));
+        let miner = is_known.then(|| program.miner().unwrap_or_default());
+        let values: [&dyn ToSql; 40] = [
             &program.exe,
             &argv,
             &program.cwd,
@@ -181,6 +180,7 @@ impl Inserter {
             &file.flags,
             &file.filesystem,
             &shell,
+            &miner,
         ];
         let key = digest(&self.seeds, &values)?;
         if let Some(id) = self.programs.get(&key) {
@@ -189,7 +189,7 @@ impl Inserter {
         connection
             .prepare_cached(
                 "INSERT INTO program VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)",
+                 ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40)",
             )?
             .execute(&values[..])?;
         let id = connection.last_insert_rowid();

@@ -20,7 +20,7 @@ use crate::{
     container::membership::{Membership, Origin},
     event::Ancestor,
     process::{
-        execution::{Arguments, Execution, Process, ProcessKey, Shell, Source},
+        execution::{Arguments, Execution, Process, ProcessKey, Recognised, Shell, Source},
         table::MAX_ANCESTORS,
     },
 };
@@ -306,18 +306,25 @@ fn program(row: &Row<'_>) -> rusqlite::Result<Execution> {
         seccomp: row.get("seccomp")?,
         stdio: [Descriptor::default(); 3],
         tty: row.get("tty")?,
-        recognised: shell(row.get("shell")?),
+        recognised: recognised(row.get("shell")?, row.get("miner")?),
     })
 }
 
-/// What was known of the shell that a program is.
-fn shell(family: Option<String>) -> OnceLock<Option<Shell>> {
-    family.map_or_else(OnceLock::new, |family| {
-        OnceLock::from((!family.is_empty()).then(|| Shell {
+/// What was known of the kind of a program.
+fn recognised(shell: Option<String>, miner: Option<String>) -> OnceLock<Recognised> {
+    let (Some(family), Some(miner)) = (shell, miner) else {
+        return OnceLock::new();
+    };
+    OnceLock::from(if !miner.is_empty() {
+        Recognised::Miner(miner)
+    } else if !family.is_empty() {
+        Recognised::Shell(Shell {
             family,
             recognised_by: "history".to_owned(),
             claimed: false,
-        }))
+        })
+    } else {
+        Recognised::Other
     })
 }
 

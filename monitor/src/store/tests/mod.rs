@@ -11,7 +11,7 @@ use std::{
     fs,
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, LazyLock, OnceLock, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -334,8 +334,8 @@ fn every_shape() -> Vec<Event> {
 fn alert(number: u32, evidence: u64) -> Alert {
     let event = Arc::new(event(number, Detail::Exec));
     let process = Arc::clone(event.process.as_ref().expect("it has one"));
-    let set = RuleSet::of(&[]).expect("built in").set;
-    let rule = Arc::clone(&set.get("shell.injected").expect("built in").rule);
+    static SET: LazyLock<RuleSet> = LazyLock::new(|| RuleSet::of(&[]).expect("built in").set);
+    let rule = Arc::clone(&SET.get("shell.injected").expect("built in").rule);
     let finding = Finding {
         severity: rule.severity,
         rule,
