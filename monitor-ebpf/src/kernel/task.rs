@@ -44,6 +44,12 @@ pub fn parent(task: Address) -> ProcessId {
     process(follow(task, offset!(task_real_parent)))
 }
 
+/// Whether the kernel itself started it.
+#[inline(always)]
+pub fn is_child_of_kernel(task: Address) -> bool {
+    is_kernel_thread(follow(task, offset!(task_real_parent)))
+}
+
 /// The task that a `struct pid` stands for; 0 for none.
 #[inline(always)]
 pub fn of_pid(pid: Address) -> Address {

@@ -47,6 +47,8 @@ pub mod exec_flag {
     pub const NO_NEW_PRIVILEGES: u32 = 1 << 7;
     /// Not all of the environment was searched for variables of the dynamic loader.
     pub const ENVIRONMENT_TRUNCATED: u32 = 1 << 8;
+    /// The kernel itself started the process: its parent is a thread of the kernel (a usermode helper).
+    pub const KERNEL_STARTED: u32 = 1 << 9;
 }
 
 wire! {

@@ -112,6 +112,9 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
     if task::no_new_privileges(task) {
         flags |= exec_flag::NO_NEW_PRIVILEGES;
     }
+    if task::is_child_of_kernel(task) {
+        flags |= exec_flag::KERNEL_STARTED;
+    }
     let tty = follow(follow(task, offset!(task_signal)), offset!(signal_tty));
     let tty_name = read::<[u8; 32]>(tty, offset!(tty_name));
     // SAFETY: the body belongs to the caller's program until its draft is submitted.

@@ -114,7 +114,9 @@ pub fn capability_names(set: u64) -> impl Iterator<Item = &'static str> {
         .map(|(_, name)| *name)
 }
 
-fn capabilities(set: u64) -> Vec<String> {
+/// Names of all capabilities of a set; just "ALL" for a full one.
+#[must_use]
+pub fn capabilities(set: u64) -> Vec<String> {
     if set & ALL_CAPABILITIES == ALL_CAPABILITIES {
         return vec!["ALL".to_owned()];
     }

@@ -14,7 +14,7 @@ use watchkeeper_ebpf::record::{
 use crate::{
     container::{
         membership::Origin,
-        model::{Container, Description, Details, Known, Metadata, Pod},
+        model::{Container, Description, Details, First, Known, Metadata, Pod},
         registry::Place,
         shape::Runtime,
     },
@@ -148,7 +148,7 @@ fn place(message: &v1::Event) -> Place {
 }
 
 fn container(message: &v1::Container) -> Container {
-    Container::restore(Known {
+    let container = Container::restore(Known {
         id: message.id.clone(),
         cgroup_path: message.cgroup_path.clone(),
         cgroup_id: message.cgroup_id,
@@ -184,7 +184,13 @@ fn container(message: &v1::Container) -> Container {
             init_pid: message.init_pid,
             ended: message.ended.as_ref().map(|time| moment(Some(time))),
         },
-    })
+    });
+    container.begins(First {
+        root_device: 0,
+        bounding: identity::capability_bits(&message.cap_bounding),
+        user_ns: message.user_namespace,
+    });
+    container
 }
 
 fn origin(origin: v1::ExecOrigin) -> Option<Origin> {
@@ -253,6 +259,7 @@ fn process(message: &v1::Process) -> Arc<Process> {
         (message.argv_truncated, exec_flag::ARGV_TRUNCATED),
         (message.no_new_privileges, exec_flag::NO_NEW_PRIVILEGES),
         (message.cwd_detached, exec_flag::CWD_DETACHED),
+        (message.kernel_started, exec_flag::KERNEL_STARTED),
     ] {
         if is {
             flags |= bit;

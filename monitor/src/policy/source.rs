@@ -23,7 +23,7 @@ macro_rules! built_in {
 
 /// The built-in policies.
 const BUILT_IN: &[(&str, &str)] = built_in! {
-    "builtin/", "": "credentials.yaml", "execution.yaml", "mining.yaml", "network.yaml", "tampering.yaml";
+    "builtin/", "": "credentials.yaml", "escape.yaml", "execution.yaml", "mining.yaml", "network.yaml", "privilege.yaml", "tampering.yaml";
 };
 
 /// The built-in lists.

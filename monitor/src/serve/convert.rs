@@ -287,6 +287,7 @@ impl Context {
                 .map(|shell| shell.family.clone())
                 .unwrap_or_default(),
             miner: program.miner().unwrap_or_default().to_owned(),
+            kernel_started: program.flags & exec_flag::KERNEL_STARTED != 0,
             cwd_detached: program.flags & exec_flag::CWD_DETACHED != 0,
             no_new_privileges: program.flags & exec_flag::NO_NEW_PRIVILEGES != 0,
             parent_exec_id: parent
@@ -345,6 +346,8 @@ pub fn container(container: &Container) -> v1::Container {
             namespace: pod.namespace.clone(),
             labels: pod.labels.clone().into_iter().collect(),
         }),
+        cap_bounding: identity::capabilities(container.first_capabilities().0),
+        user_namespace: container.first_capabilities().1,
         sandbox: description.sandbox,
     }
 }

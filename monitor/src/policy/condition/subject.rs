@@ -203,6 +203,8 @@ process_fields! {
         |subject| Value::Text(&subject.process.program.filename);
     "script", Bool; "A script was run, and not a program.",
         |subject| Value::Bool(subject.process.program.flags & exec_flag::SCRIPT != 0);
+    "kernel_started", Bool; "The kernel itself started it, as a helper: its parent is a thread of the kernel.",
+        |subject| Value::Bool(subject.process.program.flags & exec_flag::KERNEL_STARTED != 0);
     "pid", Int; "Process id on the host.",
         |subject| number(subject.process.key.pid);
     "pid_inside", Int; "Process id in its own pid namespace.",

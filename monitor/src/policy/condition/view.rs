@@ -297,7 +297,7 @@ event_fields! {
         });
     "target.agent", Bool, &[], TARGETED; "The process that something is done to is this agent.",
         |view| Value::Bool(view.event.target.as_ref().is_some_and(|target| target.key.pid == view.memory.agent()));
-    "capabilities_beyond_container", Texts, &[], &["exec", "credential-change"]; "Capabilities that the process holds, in the container's own user namespace, and that the container's first process could not have had.",
+    "process.capabilities_beyond_container", Texts, &[], &["exec", "credential-change"]; "Capabilities that the process holds, in the container's own user namespace, and that the container's first process could not have had.",
         |view| Value::Texts(Texts::Capabilities(view.capabilities_beyond()));
     "file_open.pod_uid", Text, &[], &["file-open"]; "The pod in whose directory of the kubelet the path lies (\"/pods/UID/volumes/…\"); empty for none.",
         |view| Value::Text(pod_uid(view));
