@@ -104,6 +104,7 @@ export WATCHKEEPER_BIN=/bin/watchkeeper WATCHKEEPER_ACTOR=/bin/actor WATCHKEEPER
 # Its first line has the name of the test before the signal.
 suite signals:: --nocapture --test-threads=1 2>&1 | tee /run/suite.log | while read -r line; do
     case $line in
+    "rule "*" pass" | "rule "*" fail "*) echo "vm: $line" ;;
     *"signal "*" pass" | *"signal "*" fail "* | *"signal "*" not-offered "*) echo "vm: signal ${line##*signal }" ;;
     esac
 done

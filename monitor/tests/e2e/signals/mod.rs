@@ -5,6 +5,7 @@
 //! test runs in virtual machines without a container runtime.
 //!
 //! For each case a line goes to standard error: `signal NAME pass`, `signal NAME fail WHY` or `signal NAME not-offered WHY`.
+//! What the built-in rules must find in an action is looked for after its event: see [`rules`].
 //! `WATCHKEEPER_SIGNALS` names the cases to run, separated by commas; `WATCHKEEPER_PATIENCE` is how many seconds an event
 //! may take, 5 if it is not set.
 
@@ -17,9 +18,11 @@ mod kernel;
 mod mounts;
 mod namespaces;
 mod network;
+mod rules;
 mod sockets;
 mod tampering;
 
+use std::collections::HashSet;
 use std::env;
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
@@ -63,8 +66,29 @@ async fn every_signal_is_an_event() {
     let _socket = RuntimeSocket::ensure();
     let agent = Agent::full(&["--cpu-interval", "1"]);
     let mut failed = Vec::new();
+    let mut judged = HashSet::new();
+    for action in rules::actions() {
+        let is_performed = CASES
+            .into_iter()
+            .flatten()
+            .any(|case| case.action == action);
+        assert!(is_performed, "no case performs {action}");
+    }
     for case in cases {
-        let verdict = match run(&agent, case, patience).await {
+        let (verdict, facts) = run(&agent, case, patience).await;
+        // An action that several cases are about is judged with the first.
+        if let Some(facts) = facts
+            && matches!(verdict, Verdict::Pass)
+            && judged.insert(case.action)
+        {
+            for (line, passed) in rules::judge(&agent, case.action, &facts, patience).await {
+                let _ = writeln!(std::io::stderr(), "{line}");
+                if !passed {
+                    failed.push(case.name);
+                }
+            }
+        }
+        let verdict = match verdict {
             Verdict::Fail(why) => match not_loaded(&agent.status().await, case) {
                 Some(reason) => Verdict::NotOffered(reason),
                 None => Verdict::Fail(why),
@@ -118,16 +142,20 @@ fn patience() -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Runs one case: the action, then the search for its event.
-async fn run(agent: &Agent, case: &Case, patience: Duration) -> Verdict {
-    let facts = match actor::act(case.action).await {
-        Ok(Acted::Done(facts)) => facts,
-        Ok(Acted::NotOffered(why)) => return Verdict::NotOffered(why),
-        Err(why) => return Verdict::Fail(why),
-    };
+/// Runs one case: the action, then the search for its event. What the action said of itself comes with the verdict.
+async fn run(agent: &Agent, case: &Case, patience: Duration) -> (Verdict, Option<Facts>) {
+    match actor::act(case.action).await {
+        Ok(Acted::Done(facts)) => (search(agent, case, &facts, patience).await, Some(facts)),
+        Ok(Acted::NotOffered(why)) => (Verdict::NotOffered(why), None),
+        Err(why) => (Verdict::Fail(why), None),
+    }
+}
+
+/// The search for the event of a case.
+async fn search(agent: &Agent, case: &Case, facts: &Facts, patience: Duration) -> Verdict {
     let deadline = Instant::now() + patience;
     loop {
-        let (fitting, why) = look(agent, case, &facts).await;
+        let (fitting, why) = look(agent, case, facts).await;
         if fitting > 0 && !case.once {
             return Verdict::Pass;
         }
