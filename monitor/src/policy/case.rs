@@ -99,7 +99,10 @@ pub fn parse(json: &serde_json::Value) -> anyhow::Result<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::policy::source::{Lists, Source};
 
     #[test]
     fn every_case_of_the_catalogue_goes_as_it_should() {
@@ -129,5 +132,27 @@ mod tests {
                 rule.rule.id
             );
         }
+    }
+
+    #[test]
+    fn the_policy_in_the_readme_is_right() {
+        let readme = include_str!("../../../README.md");
+        let (_, rest) = readme
+            .split_once("```yaml\napiVersion: watchkeeper.dev/v1")
+            .expect("it has a policy");
+        let (text, _) = rest.split_once("```").expect("it ends");
+        let source = Source {
+            name: "README.md".to_owned(),
+            text: format!("apiVersion: watchkeeper.dev/v1{text}"),
+            lists: Lists::Given(BTreeMap::new()),
+        };
+        let loaded = RuleSet::of(&[source]).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let own = loaded
+            .cases
+            .iter()
+            .filter(|case| case.place.file == "README.md");
+        let outcomes: Vec<Outcome> = own.map(|case| run(case, &loaded.set)).collect();
+        assert_eq!(outcomes, [Outcome::Passed, Outcome::Passed]);
+        assert!(loaded.set.get("net.ssh").is_none(), "it is switched off");
     }
 }

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod buildah;
+mod catalogue;
 mod cgroups;
 mod cri;
 mod cri_timing;
@@ -22,6 +23,7 @@ mod losses;
 mod metrics;
 mod nsenter;
 mod podman;
+mod policies;
 mod privilege;
 mod redact;
 mod renamed;

@@ -168,9 +168,14 @@ impl Machine {
         );
         let start = Instant::now();
         let mut signals = Signals::default();
+        let mut rules = Signals::default();
         let mut progress = |text: &str| {
             if let Some(signal) = text.strip_prefix(signals::SIGNAL) {
                 signals.take(signal);
+                return;
+            }
+            if let Some(rule) = text.strip_prefix(signals::RULE) {
+                rules.take(rule);
                 return;
             }
             println!(
@@ -188,10 +193,14 @@ impl Machine {
             &mut progress,
         )?;
         let seconds = start.elapsed().as_secs_f32();
-        for remark in signals.remarks() {
+        for remark in signals.remarks().chain(rules.remarks()) {
             println!("vm {series}: {remark}");
         }
-        println!("vm {series}: {}", signals.summary());
+        println!(
+            "vm {series}: {}; {}",
+            signals.summary("signals"),
+            rules.summary("findings")
+        );
         let outcome = match outcome {
             Outcome::Success => {
                 println!(

@@ -1,4 +1,4 @@
-//! What became of each signal of the suite on each kernel, and the record of it that is kept.
+//! What became of each signal of the suite on each kernel, and what the rules found in it; and the records of both that are kept.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,11 +7,40 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Where the record is, from the workspace's root.
-const RECORD: &str = "xtask/records/signals.md";
+/// A record that is kept.
+struct Record {
+    /// Where it is, from the workspace's root.
+    path: &'static str,
+    /// How lines of the suite begin that it is made of.
+    lines: &'static str,
+    /// What stands above its table.
+    heading: &'static str,
+    /// What its rows are.
+    rows: &'static str,
+}
+
+const RECORDS: [Record; 2] = [
+    Record {
+        path: "xtask/records/signals.md",
+        lines: SIGNAL,
+        heading: "# Signals by kernel\n\nEach signal is caused by a process of a container, and must come as an event with the \
+                  fields that it should have.\n",
+        rows: "signal",
+    },
+    Record {
+        path: "xtask/records/rules.md",
+        lines: RULE,
+        heading: "# Rules by kernel\n\nEach technique is performed by a process of a container, and must be found by the rule, with \
+                  its severity and the pod.\n",
+        rows: "rule/technique",
+    },
+];
 
 /// How what the suite says of a signal begins, after the mark of the harness.
 pub(crate) const SIGNAL: &str = "signal ";
+
+/// The same of what it says of a rule.
+pub(crate) const RULE: &str = "rule ";
 
 /// What became of one signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +73,12 @@ impl Signals {
         self.0.insert(name.to_owned(), verdict);
     }
 
-    /// How many there were of each.
-    pub(crate) fn summary(&self) -> String {
+    /// How many there were of each; `what` names them.
+    pub(crate) fn summary(&self, what: &str) -> String {
         let count =
             |is: fn(&Verdict) -> bool| self.0.values().filter(|verdict| is(verdict)).count();
         format!(
-            "{} signals pass, {} fail, {} are not offered",
+            "{} {what} pass, {} fail, {} are not offered",
             count(|verdict| *verdict == Verdict::Pass),
             count(|verdict| matches!(verdict, Verdict::Fail(_))),
             count(|verdict| matches!(verdict, Verdict::NotOffered(_))),
@@ -69,36 +98,42 @@ impl Signals {
 /// Writes the table of signals and kernels from the consoles in `logs`, one for each kernel that was booted last; what a kernel
 /// does not offer is explained below it.
 pub(crate) fn record(root: &Path, logs: &Path) -> Result<()> {
-    let mut kernels = Vec::new();
     let files = fs::read_dir(logs).with_context(|| format!("could not list {}", logs.display()))?;
+    let mut consoles = Vec::new();
     for file in files.filter_map(Result::ok).map(|file| file.path()) {
         if file.extension().is_some_and(|extension| extension == "log") {
             let console = fs::read_to_string(&file)
                 .with_context(|| format!("could not read {}", file.display()))?;
-            kernels.extend(of_console(&console));
+            consoles.push(console);
         }
     }
-    kernels.sort_by_key(|(release, _)| super::kernel::numbers(release));
-    let path = root.join(RECORD);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("could not make {}", directory.display()))?;
+    for record in &RECORDS {
+        let mut kernels: Vec<_> = consoles
+            .iter()
+            .filter_map(|console| of_console(console, record.lines))
+            .collect();
+        kernels.sort_by_key(|(release, _)| super::kernel::numbers(release));
+        let path = root.join(record.path);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("could not make {}", directory.display()))?;
+        }
+        fs::write(&path, table(record, &kernels))
+            .with_context(|| format!("could not write {}", path.display()))?;
+        println!("a record is in {}", record.path);
     }
-    fs::write(&path, table(&kernels))
-        .with_context(|| format!("could not write {}", path.display()))?;
-    println!("the record is in {RECORD}");
     Ok(())
 }
 
-/// Release and signals of a console; `None` where the machine did not come to its end.
-fn of_console(console: &str) -> Option<(String, Signals)> {
+/// Release and signals of a console, from lines that begin so; `None` where the machine did not come to its end.
+fn of_console(console: &str, prefix: &str) -> Option<(String, Signals)> {
     let mut release = None;
     let mut signals = Signals::default();
     let mut ended = false;
     for line in console.lines().filter_map(|line| line.strip_prefix("vm: ")) {
         if let Some(booted) = line.strip_prefix("booted ") {
             release = Some(booted.to_owned());
-        } else if let Some(signal) = line.strip_prefix(SIGNAL) {
+        } else if let Some(signal) = line.strip_prefix(prefix) {
             signals.take(signal);
         } else {
             ended |= line == "success" || line.starts_with("failure: not every signal");
@@ -107,17 +142,17 @@ fn of_console(console: &str) -> Option<(String, Signals)> {
     release.filter(|_| ended).map(|release| (release, signals))
 }
 
-fn table(kernels: &[(String, Signals)]) -> String {
-    let mut text = String::from(
-        "# Signals by kernel\n\nEach signal is caused by a process of a container, and must come as an event with the \
-         fields that it should have.\nWritten by `cargo xtask vm --record`; a small `n` is explained below.\n\n",
+fn table(record: &Record, kernels: &[(String, Signals)]) -> String {
+    let mut text = format!(
+        "{}Written by `cargo xtask vm --record`; a small `n` is explained below.\n\n",
+        record.heading
     );
     let names: std::collections::BTreeSet<&String> = kernels
         .iter()
         .flat_map(|(_, signals)| signals.0.keys())
         .collect();
     // Writing to a string does not fail.
-    let _ = write!(text, "| signal |");
+    let _ = write!(text, "| {} |", record.rows);
     for (release, _) in kernels {
         let _ = write!(text, " {release} |");
     }
@@ -155,11 +190,12 @@ mod tests {
     #[test]
     fn a_console_counts_once_the_machine_came_to_its_end() {
         let console = "x\nvm: booted 6.1.0\nvm: signal tcp-connect pass\n";
-        assert!(of_console(console).is_none());
-        let (release, signals) = of_console(&format!("{console}vm: success\n")).expect("ended");
+        assert!(of_console(console, SIGNAL).is_none());
+        let (release, signals) =
+            of_console(&format!("{console}vm: success\n"), SIGNAL).expect("ended");
         assert_eq!(release, "6.1.0");
         assert_eq!(
-            signals.summary(),
+            signals.summary("signals"),
             "1 signals pass, 0 fail, 0 are not offered"
         );
     }
@@ -177,7 +213,7 @@ mod tests {
             signals.take(line);
         }
         assert_eq!(
-            signals.summary(),
+            signals.summary("signals"),
             "1 signals pass, 1 fail, 1 are not offered"
         );
         let remarks: Vec<_> = signals.remarks().collect();
@@ -188,7 +224,7 @@ mod tests {
                 "ptrace-attach fails: no event"
             ]
         );
-        let table = table(&[("6.1.0".to_owned(), signals)]);
+        let table = table(&RECORDS[0], &[("6.1.0".to_owned(), signals)]);
         assert!(table.contains("| tcp-connect | pass |"), "{table}");
         assert!(table.contains("| loginuid | n |"), "{table}");
         assert!(
