@@ -67,6 +67,9 @@ pub const SOCKET: &str = "watchkeeper.sock";
 /// Questions of history that are answered at a time.
 const QUESTIONS: usize = 4;
 
+/// How long ago alerts of an earlier run may be that are repeated and not made anew.
+const FOLDED: Duration = Duration::from_secs(3_600);
+
 /// How long the end may take what still runs.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -185,9 +188,11 @@ pub fn run(
     let mut past = store
         .as_ref()
         .map(|store| Past::new(Arc::clone(store), Narrow::default()));
+    // The same may be found again: of a process that still runs, or by a rule that folds for some time.
     let runs = |alert: &Alert| {
         let key = alert.process.key;
-        procfs::start_ticks(key.pid) == Some(key.start_ticks)
+        let since = alert.tally().last_seen.elapsed().unwrap_or_default();
+        since <= FOLDED || procfs::start_ticks(key.pid) == Some(key.start_ticks)
     };
     let mut restored = past.as_mut().map_or_else(Vec::new, |past| {
         past.alerts(&sources.context.boot_id, &runs)
@@ -467,7 +472,7 @@ impl RunningEngine {
         let detector = Detector::start(
             sources.policies.set(),
             Arc::clone(&sources.alerts.recent),
-            watched.alerts,
+            &watched.alerts,
         )
         .context("starting the detection thread")?;
         let rules_changer = detector.rules_changer();

@@ -204,7 +204,8 @@ impl Event {
     }
 
     /// Whether it is the runtime that acts in the container's cgroup, and not yet the container: neither the process nor one
-    /// it descends from in there runs a program of another mount namespace than the host's.
+    /// it descends from in there has run a program in another mount namespace than the host's, or than that of whoever put it
+    /// there (buildah runs its runtime in one of its own).
     #[must_use]
     pub fn is_set_up(&self) -> bool {
         let (Some(container), Some(process)) = (self.container(), &self.process) else {
@@ -216,9 +217,18 @@ impl Event {
                 .as_ref()
                 .is_some_and(|found| found.container.slot == container.slot)
         });
-        std::iter::once(process)
+        let members: Vec<&Arc<Process>> = std::iter::once(process)
             .chain(within.map(|ancestor| &ancestor.process))
-            .all(|process| process.program.host_namespaces & flag::HOST_MNT_NS != 0)
+            .collect();
+        let outside = self
+            .ancestors
+            .get(members.len() - 1)
+            .map(|ancestor| ancestor.process.program.namespaces.mnt);
+        members.iter().all(|process| {
+            let program = &process.program;
+            let mnt = program.namespaces.mnt;
+            program.host_namespaces & flag::HOST_MNT_NS != 0 || (mnt != 0 && Some(mnt) == outside)
+        })
     }
 
     /// Whether it was only tried: the call failed, or the connection did not come about.

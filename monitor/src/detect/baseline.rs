@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
     num::NonZeroUsize,
     time::{Duration, SystemTime},
 };
@@ -27,26 +28,27 @@ const WORKLOADS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// What is remembered of one; one that does more than that is not told of.
 const MAX_KNOWN: usize = 256;
 
-/// Namespace, container and image.
-type Workload = (String, String, String);
-
 #[derive(Debug)]
 struct Known {
     since: SystemTime,
     ports: HashSet<u32>,
-    flows: HashSet<(String, u32)>,
+    /// Names or addresses with ports, as hashes.
+    flows: HashSet<u64>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Baselines {
-    known: LruCache<Workload, Known>,
+    /// By a hash of namespace, container and image.
+    known: LruCache<u64, Known>,
+    seed: RandomState,
 }
 
 impl Default for Baselines {
     fn default() -> Self {
         Self {
             known: LruCache::new(WORKLOADS),
+            seed: RandomState::new(),
         }
     }
 }
@@ -79,18 +81,14 @@ impl Baselines {
                 }
                 // A name stays where addresses change.
                 let to = if connection.remote_name.is_empty() {
-                    remote.address.clone()
+                    &remote.address
                 } else {
-                    connection.remote_name.clone()
+                    &connection.remote_name
                 };
                 let port = remote.port;
+                let flow = self.seed.hash_one((to.as_str(), port));
                 let known = self.workload(event)?;
-                if !is_new(
-                    &mut known.flows,
-                    (to.clone(), port),
-                    known.since,
-                    event.time,
-                ) {
+                if !is_new(&mut known.flows, flow, known.since, event.time) {
                     return None;
                 }
                 let exe = &event.process.as_ref()?.program.exe;
@@ -98,7 +96,7 @@ impl Baselines {
                     "{exe} connects to {to} port {port}, to which this workload has not connected before"
                 );
                 let mut said = Said::of(FLOW, event, message);
-                said.facts.insert("to", to);
+                said.facts.insert("to", to.clone());
                 said.facts.insert("port", port.to_string());
                 Some(said)
             }
@@ -108,7 +106,7 @@ impl Baselines {
 
     fn workload(&mut self, event: &Event) -> Option<&mut Known> {
         let details = event.container()?.details();
-        let workload = workload(&details)?;
+        let workload = self.seed.hash_one(workload(&details)?);
         Some(self.known.get_or_insert_mut(workload, || Known {
             since: event.time,
             ports: HashSet::new(),
@@ -117,8 +115,8 @@ impl Baselines {
     }
 }
 
-/// `None` where the runtime has not told what the workload is.
-fn workload(details: &Details) -> Option<Workload> {
+/// Namespace, container and image; `None` where the runtime has not told what the workload is.
+fn workload(details: &Details) -> Option<(&str, &str, &str)> {
     let description = &details.description;
     if description.image.is_empty() {
         return None;
@@ -126,13 +124,8 @@ fn workload(details: &Details) -> Option<Workload> {
     let namespace = description
         .pod
         .as_ref()
-        .map(|pod| pod.namespace.clone())
-        .unwrap_or_default();
-    Some((
-        namespace,
-        description.name.clone(),
-        description.image.clone(),
-    ))
+        .map_or("", |pod| pod.namespace.as_str());
+    Some((namespace, &description.name, &description.image))
 }
 
 fn is_loopback(address: &str) -> bool {

@@ -81,26 +81,27 @@ impl RulesChanger {
 }
 
 impl Detector {
-    /// Starts the thread. It ends when the detector is dropped. `earlier` are alerts of an earlier run about processes that
-    /// still run.
+    /// Starts the thread. It ends when the detector is dropped. `earlier` are alerts of an earlier run that may come
+    /// again.
     ///
     /// # Errors
     /// When the thread can't be created.
     pub fn start(
         set: Arc<RuleSet>,
         alerts: Arc<Recent<Alert>>,
-        earlier: Vec<Arc<Alert>>,
+        earlier: &[Arc<Alert>],
     ) -> std::io::Result<Self> {
         let (queue, messages) = channel();
         let inspector = Arc::new(Inspector::default());
         let stop = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(AtomicUsize::new(0));
+        let listeners = Listeners::live();
         let mut folds = Folds::default();
         for alert in earlier {
-            folds.restore(alert);
+            folds.restore(alert, &set, &listeners);
         }
         let mut stage = Stage {
-            evaluator: Evaluator::new(set, Listeners::live()),
+            evaluator: Evaluator::new(set, listeners),
             folds,
             alerts,
             inspector: Arc::clone(&inspector),

@@ -8,12 +8,16 @@ use std::{
 
 use lru::LruCache;
 
-use super::alert::{Alert, Finding};
+use super::{
+    alert::{Alert, Finding},
+    listeners::Listeners,
+};
 use crate::{
     event::Event,
     policy::{
         condition::{View, shown},
         rule::ActiveRule,
+        set::RuleSet,
     },
     process::execution::{Process, ProcessKey},
 };
@@ -21,8 +25,8 @@ use crate::{
 /// Findings that are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
 
-/// What tells a finding: the rule, the container, and the values that the rule folds by.
-type Key = (String, u32, String);
+/// What tells a finding: the rule, the container's id, and the values that the rule folds by.
+type Key = (String, String, String);
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +45,14 @@ impl Default for Folds {
     }
 }
 
+fn key(rule: &ActiveRule, event: &Event, fold: String) -> Key {
+    let container = event
+        .container()
+        .map(|container| container.id.clone())
+        .unwrap_or_default();
+    (rule.rule.id.clone(), container, fold)
+}
+
 /// The values of fields in an event, as one text.
 #[must_use]
 pub fn values(fields: &[String], view: &View<'_>) -> String {
@@ -53,9 +65,16 @@ pub fn values(fields: &[String], view: &View<'_>) -> String {
 }
 
 impl Folds {
-    /// Takes in an alert of an earlier run about a process that still runs.
-    pub fn restore(&mut self, alert: Arc<Alert>) {
-        self.shells.put(alert.process.key, alert);
+    /// Takes in an alert of an earlier run. What its event was beyond its process is not known any more, so that a rule which folds by
+    /// that makes another alert.
+    pub fn restore(&mut self, alert: &Arc<Alert>, set: &RuleSet, listeners: &Listeners) {
+        let Some(rule) = set.get(&alert.rule.id) else {
+            return;
+        };
+        let view = View::new(&alert.event, listeners);
+        let key = key(rule, &alert.event, values(&rule.fold.by, &view));
+        let last = alert.tally().last_seen;
+        self.remember(key, alert, alert.process.key, last, rule.is_about_shells());
     }
 
     /// Takes in a finding. Returns the alert that is to be announced: a new one, or one that has risen.
@@ -71,8 +90,7 @@ impl Folds {
             .process
             .clone()
             .unwrap_or_else(|| Arc::new(Process::unknown()));
-        let slot = event.container().map_or(0, |container| container.slot);
-        let key = (rule.rule.id.clone(), slot, fold);
+        let key = key(rule, event, fold);
         let is_shell = rule.is_about_shells();
         let before = if is_shell {
             self.of_shell_above(event, &rule.rule.id)

@@ -25,12 +25,17 @@ pub(super) fn components(path: &str) -> Vec<&str> {
     split(path).collect()
 }
 
-/// What is to be asked of the components of a path, which take no memory of their own.
+/// What is to be asked of the components of a path, which take no memory of their own unless it is very deep.
 pub fn with_components<T>(path: &str, ask: impl FnOnce(&[&str]) -> T) -> T {
-    let mut components = [""; MAX_COMPONENTS];
+    /// Most paths are no deeper.
+    const USUAL: usize = 24;
+    let mut components = [""; USUAL];
     let mut count = 0;
-    for (place, component) in components.iter_mut().zip(split(path)) {
-        *place = component;
+    for component in split(path) {
+        match components.get_mut(count) {
+            Some(place) => *place = component,
+            None => return ask(&self::components(path)),
+        }
         count += 1;
     }
     ask(&components[..count])
@@ -84,8 +89,18 @@ impl Pattern {
         Ok(pattern)
     }
 
+    /// The first component, where that is a name.
+    #[must_use]
+    pub fn first(&self) -> Option<&str> {
+        match self.components.first()? {
+            Component::Name(name) => Some(name),
+            Component::One | Component::Any => None,
+        }
+    }
+
     /// The name that the kernel looks for.
-    pub(super) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         match &self.components[self.name] {
             Component::Name(name) => name,
             Component::One | Component::Any => "",

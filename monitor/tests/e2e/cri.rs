@@ -122,7 +122,9 @@ async fn entry_point_shell_is_an_event_and_no_alert() {
     // An alert that comes later shows that all before it was looked at.
     pod.exec(&id, &["/bin/sh", "-c", "id"]).await;
     let mut alerts = agent.live_alerts().await;
-    let here = |alert: &Alert| container_id(alert.container.as_ref()) == id;
+    let here = |alert: &Alert| {
+        container_id(alert.container.as_ref()) == id && alert.rule_id.starts_with("shell.")
+    };
     alerts
         .find("shell.injected", |alert| {
             here(alert) && alert.rule_id == "shell.injected"

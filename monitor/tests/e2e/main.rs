@@ -25,6 +25,7 @@ mod nsenter;
 mod podman;
 mod policies;
 mod privilege;
+mod quiet;
 mod redact;
 mod renamed;
 mod sensors;

@@ -1,25 +1,65 @@
 //! Functions of conditions that CEL has not: about paths, names of hosts, and addresses. What they compare with is prepared
 //! when the condition is loaded.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
+
+use hashbrown::HashSet;
+use memchr::memmem::Finder;
 
 use crate::watch::pattern::{Pattern, with_components};
 
 /// Patterns of paths, one of which is to match.
-pub(super) struct Paths(Vec<Pattern>);
+pub(super) struct Paths(Vec<(Beginning, Pattern)>);
+
+/// What a path has to have that fits a pattern, as far as that is quickly seen.
+enum Beginning {
+    /// Its first component.
+    First(String),
+    /// A name somewhere in it.
+    Name(Box<Finder<'static>>),
+}
+
+impl Beginning {
+    fn of(pattern: &Pattern) -> Self {
+        match pattern.first() {
+            Some(first) => Self::First(first.to_owned()),
+            None => Self::Name(Box::new(Finder::new(pattern.name()).into_owned())),
+        }
+    }
+
+    fn is_in(&self, path: &str) -> bool {
+        match self {
+            Self::First(first) => path
+                .trim_start_matches('/')
+                .strip_prefix(first.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Name(name) => name.find(path.as_bytes()).is_some(),
+        }
+    }
+}
 
 impl Paths {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         patterns
-            .map(Pattern::parse)
+            .map(|text| {
+                let pattern = Pattern::parse(text)?;
+                Ok((Beginning::of(&pattern), pattern))
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
-        with_components(path, |components| {
-            self.0.iter().any(|pattern| pattern.matches(components))
-        })
+        // Few paths begin like a pattern; the others need not be taken apart.
+        let mut fitting = self
+            .0
+            .iter()
+            .filter(|(beginning, _)| beginning.is_in(path))
+            .peekable();
+        fitting.peek().is_some()
+            && with_components(path, |components| {
+                fitting.any(|(_, pattern)| pattern.matches(components))
+            })
     }
 }
 
