@@ -52,6 +52,8 @@ enum Message {
     Events(Vec<Observation>),
     /// Rules that replace the ones before.
     Rules(Arc<RuleSet>),
+    /// There will be no more; whoever may change the rules still could.
+    End,
 }
 
 /// The entrance of the detection stage.
@@ -200,7 +202,10 @@ impl Detector {
 impl Drop for Detector {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.queue = None;
+        if let Some(queue) = self.queue.take() {
+            // It may have ended by itself.
+            let _ = queue.send(Message::End);
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -251,7 +256,7 @@ impl Stage {
                     self.evaluator.replace(set);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
             }
             self.decide();
         }
