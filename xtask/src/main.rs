@@ -84,7 +84,10 @@ enum Task {
         /// How long programs are started
         #[arg(long, value_name = "N", default_value_t = 10, requires = "history", value_parser = clap::value_parser!(u32).range(1..=1440))]
         minutes: u32,
-        /// Write the report to xtask/records: benchmarks.md or history.md
+        /// Measure what the rules cost instead
+        #[arg(long, conflicts_with = "history")]
+        policies: bool,
+        /// Write the report to xtask/records: benchmarks.md, history.md or policies.md
         #[arg(long)]
         record: bool,
     },
@@ -96,7 +99,8 @@ enum Task {
         /// Test this agent instead of building one
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
-        /// Write what became of each signal on the kernels booted last, these and others, to xtask/records/signals.md
+        /// Write what became of each signal on the kernels booted last, these and others, and what
+        /// the rules found, to xtask/records
         #[arg(long)]
         record: bool,
     },
@@ -138,6 +142,11 @@ fn perform(task: Task) -> Result<ExitCode> {
             record,
             ..
         } => bench::history::run(minutes, record).map(|()| ExitCode::SUCCESS),
+        Task::Bench {
+            policies: true,
+            record,
+            ..
+        } => bench::policies::run(record).map(|()| ExitCode::SUCCESS),
         Task::Bench { pairs, record, .. } => bench::run(pairs, record).map(|()| ExitCode::SUCCESS),
         Task::Vm {
             kernels,

@@ -1,6 +1,7 @@
 //! What the agent costs: ordinary things in a container, without the agent and with it in turn, and what its programs take.
 
 pub(crate) mod history;
+pub(crate) mod policies;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
