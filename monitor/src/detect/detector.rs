@@ -29,6 +29,8 @@ use crate::{
 
 /// Events that may wait for detection.
 const QUEUE: usize = 4_096;
+/// Events that are passed on at a time, at most: in a flood the thread is not to wait for the end of it.
+const AT_A_TIME: usize = 256;
 /// Cgroups whose left out events are counted apart.
 const MAX_COUNTED: usize = 1_024;
 /// How long a finding waits for what the runtime knows of a new container: as long as a container counts as new.
@@ -163,6 +165,9 @@ impl Detector {
             number,
             candidate,
         });
+        if self.collected.len() == AT_A_TIME {
+            self.pass_on();
+        }
     }
 
     /// Passes on what was taken.

@@ -22,11 +22,11 @@ use crate::{
     process::execution::{Process, ProcessKey},
 };
 
-/// Findings that are remembered.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
+/// Findings that are remembered, with their alerts.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
 
-/// What tells a finding: the rule, the container's id, and the values that the rule folds by.
-type Key = (String, String, String);
+/// What tells a finding: the rule, the container's id, whether it was only tried, and the values that the rule folds by.
+type Key = (String, String, bool, String);
 
 /// See the module.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ fn key(rule: &ActiveRule, event: &Event, fold: String) -> Key {
         .container()
         .map(|container| container.id.clone())
         .unwrap_or_default();
-    (rule.rule.id.clone(), container, fold)
+    (rule.rule.id.clone(), container, event.failed(), fold)
 }
 
 /// The values of fields in an event, as one text.
@@ -145,5 +145,84 @@ impl Folds {
             .chain(event.ancestors.iter().map(|found| found.process.key))
             .find_map(|key| self.shells.get(&key).cloned())
             .filter(|alert| alert.rule.id == rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::policy::{case, file::Severity};
+
+    const ID: &str = "escape.module-load";
+
+    /// A kernel module is loaded, or the attempt fails.
+    fn event(error: &str, seconds: u64) -> Arc<Event> {
+        let json = serde_json::json!({
+            "kind": "kernel-module", "container": {"id": "c"}, "process": {"pid": 7, "exe": "/sbin/insmod"},
+            "kernelModule": {"name": "x", "call": {"name": "finit_module", "error": error}},
+        });
+        let mut event = case::parse(&json).expect("it is an event");
+        event.time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Arc::new(event)
+    }
+
+    fn finding(set: &RuleSet, severity: Severity) -> Finding {
+        Finding {
+            rule: Arc::clone(&set.get(ID).expect("built in").rule),
+            severity,
+            message: String::new(),
+            ancestors: Vec::new(),
+            injected_by: None,
+            facts: BTreeMap::new(),
+            claimed: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Takes in a finding about an event as the stage of detection does.
+    fn take(
+        folds: &mut Folds,
+        set: &RuleSet,
+        event: &Arc<Event>,
+        severity: Severity,
+    ) -> Option<Arc<Alert>> {
+        let rule = set.get(ID).expect("built in");
+        let listeners = Listeners::of_the_past();
+        let fold = values(&rule.fold.by, &View::new(event, &listeners));
+        folds.take(rule, finding(set, severity), fold, event, 1)
+    }
+
+    #[test]
+    fn a_repeat_is_counted_and_what_matters_more_is_announced() {
+        let set = RuleSet::of(&[]).expect("valid").set;
+        let mut folds = Folds::default();
+        let first = take(&mut folds, &set, &event("EPERM", 0), Severity::High).expect("it is new");
+        assert!(take(&mut folds, &set, &event("EPERM", 10), Severity::High).is_none());
+        assert_eq!(first.tally().count, 2);
+        // What only failed before has come about now.
+        let done = take(&mut folds, &set, &event("", 20), Severity::High).expect("it is another");
+        assert_ne!(first.id, done.id);
+        let risen =
+            take(&mut folds, &set, &event("", 30), Severity::Critical).expect("it has risen");
+        assert_eq!((&risen.id, risen.tally().count), (&done.id, 2));
+        assert!(
+            take(&mut folds, &set, &event("", 40), Severity::High).is_none(),
+            "it does not fall"
+        );
+        // Long after the last time it is news again.
+        assert!(take(&mut folds, &set, &event("", 10_000), Severity::High).is_some());
+    }
+
+    #[test]
+    fn an_alert_of_an_earlier_run_is_repeated_and_not_made_anew() {
+        let set = RuleSet::of(&[]).expect("valid").set;
+        let mut before = Folds::default();
+        let alert = take(&mut before, &set, &event("", 0), Severity::Critical).expect("it is new");
+        let mut folds = Folds::default();
+        folds.restore(&alert, &set, &Listeners::of_the_past());
+        assert!(take(&mut folds, &set, &event("", 5), Severity::Critical).is_none());
+        assert_eq!(alert.tally().count, 2);
     }
 }

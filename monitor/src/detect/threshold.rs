@@ -12,7 +12,7 @@ use super::scope::Key;
 use crate::policy::rule::Threshold;
 
 /// Counts that are kept at a time.
-const KEPT: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// Events whose numbers are kept for an alert.
 const EVIDENCE: usize = 8;
 

@@ -38,7 +38,7 @@ pub const DETECTORS: &[&str] = &[
 /// How long findings are the same one after the other, where a rule does not say.
 const FOLD: Duration = Duration::from_secs(3_600);
 /// Most times that a threshold may ask for.
-const MAX_COUNT: u32 = 10_000;
+const MAX_COUNT: u32 = 1_000;
 /// The longest time that a threshold or a chain may look back.
 const MAX_WITHIN: Duration = Duration::from_secs(86_400);
 /// Most rules.
