@@ -345,11 +345,13 @@ impl Stage {
     }
 
     fn decide_first(&mut self) {
-        if let Some(first) = self.undecided.pop_front()
-            && let Some(verdict) =
-                self.evaluator
-                    .judge(first.finding, &first.event, first.number, true)
-        {
+        let Some(first) = self.undecided.pop_front() else {
+            return;
+        };
+        let mut verdicts = Vec::new();
+        self.evaluator
+            .decide(first.finding, &first.event, first.number, &mut verdicts);
+        for verdict in verdicts {
             self.take(verdict, &first.event, first.number, Some(first.since));
         }
     }

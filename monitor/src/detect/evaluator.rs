@@ -46,7 +46,7 @@ pub enum Verdict {
     },
     /// It is known and harmless.
     Excepted(Arc<ActiveRule>, Arc<Exception>),
-    /// It can't be told before the runtime has told more of the container: ask [`Evaluator::judge`] again.
+    /// It can't be told before the runtime has told more of the container: ask [`Evaluator::decide`] later.
     NotYet(Undecided),
 }
 
@@ -126,6 +126,23 @@ impl Evaluator {
         for hit in hits {
             out.extend(self.judge(hit, event, number, false));
         }
+        self.add_up_all(event, number, out);
+    }
+
+    /// Decides on a finding for which something was not known: what is not known by now is taken for unknown, so that rules apply and
+    /// exceptions do not.
+    pub fn decide(
+        &mut self,
+        finding: Undecided,
+        event: &Event,
+        number: u64,
+        out: &mut Vec<Verdict>,
+    ) {
+        out.extend(self.judge(finding, event, number, true));
+        self.add_up_all(event, number, out);
+    }
+
+    fn add_up_all(&mut self, event: &Event, number: u64, out: &mut Vec<Verdict>) {
         while let Some(id) = self.scored.pop() {
             self.add_up(&id, event, number, out);
         }
@@ -208,9 +225,8 @@ impl Evaluator {
         }
     }
 
-    /// Whether what a rule has found is about a workload of the rule, and not excepted. With `finally`, what is not known by now is taken
-    /// for unknown: rules apply then, and exceptions do not.
-    pub fn judge(
+    /// Whether what a rule has found is about a workload of the rule, and not excepted; `finally` as in [`Self::decide`].
+    fn judge(
         &mut self,
         hit: Undecided,
         event: &Event,

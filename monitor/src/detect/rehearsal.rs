@@ -84,13 +84,16 @@ impl Rehearsal {
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.evaluator.evaluate(event, number, &mut verdicts);
         for verdict in verdicts.drain(..) {
-            // What is not known by now will not come to be known.
-            let decided = match verdict {
-                Verdict::NotYet(finding) => self.evaluator.judge(finding, event, number, true),
-                other => Some(other),
-            };
-            if let Some(decided) = decided {
-                self.take(decided, event, number);
+            let mut decided = Vec::new();
+            match verdict {
+                // What is not known by now will not come to be known.
+                Verdict::NotYet(finding) => {
+                    self.evaluator.decide(finding, event, number, &mut decided);
+                }
+                other => decided.push(other),
+            }
+            for verdict in decided {
+                self.take(verdict, event, number);
             }
         }
         self.verdicts = verdicts;
