@@ -37,10 +37,11 @@ async fn shell_that_enters_the_mount_namespace_is_an_injected_one() {
         let what = format!("nsenter {namespaces:?}");
         let alert = alerts
             .find(&what, |alert| {
-                alert
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.argv.contains(&script))
+                alert.rule_id.starts_with("shell.")
+                    && alert
+                        .process
+                        .as_ref()
+                        .is_some_and(|process| process.argv.contains(&script))
             })
             .await;
         assert_eq!(alert.rule_id, "shell.injected", "{what}");
