@@ -131,8 +131,8 @@ echo finished
 /// Runs what it has just written, and packs the result.
 const CI_RUNNER: &str = r#"
 set -eu
-mkdir -p /work/build /work/unpacked
-cd /work/build
+mkdir -p /srv/job/build /srv/job/unpacked
+cd /srv/job/build
 cat >check <<'END'
 #!/bin/sh
 [ -n "$1" ] && echo "ok $1"
@@ -141,11 +141,11 @@ chmod 755 check
 for number in $(seq 300); do ./check $number >>results; done
 [ $(grep -c ok results) = 300 ]
 sha256sum check results >sums
-tar -cf /work/artifact.tar -C /work build
-gzip -f /work/artifact.tar
-tar -xzf /work/artifact.tar.gz -C /work/unpacked
-/work/unpacked/build/check unpacked
-rm -r /work/unpacked
+tar -cf /srv/job/artifact.tar -C /srv/job build
+gzip -f /srv/job/artifact.tar
+tar -xzf /srv/job/artifact.tar.gz -C /srv/job/unpacked
+/srv/job/unpacked/build/check unpacked
+rm -r /srv/job/unpacked
 echo finished
 "#;
 
