@@ -6,6 +6,7 @@ pub mod case;
 pub mod condition;
 pub mod file;
 pub mod live;
+mod loader;
 pub mod recorded;
 pub mod rule;
 pub mod select;

@@ -1,0 +1,137 @@
+//! From policy files to a set that is checked: everything that is wrong in them is found at once.
+
+mod changes;
+mod names;
+mod rule;
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_saphyr::Spanned;
+
+use super::{
+    case::Case,
+    condition::{Environment, Mistake},
+    file::{API_VERSION, PolicyFile},
+    rule::{ActiveRule, Exception},
+    set::{Loaded, RuleSet},
+    source::{self, Problem, Source},
+};
+
+/// The built-in policies, with these.
+///
+/// # Errors
+/// With everything that is wrong in them.
+pub fn load(own: &[Source]) -> Result<Loaded, Vec<Problem>> {
+    let built_in = source::built_in();
+    let digest = source::digest(built_in.iter().chain(own));
+    let mut loader = Loader {
+        set: digest.into(),
+        problems: Vec::new(),
+        shared: Environment::default(),
+        rules: Vec::new(),
+        places: HashMap::new(),
+        exceptions: Vec::new(),
+        cases: Vec::new(),
+    };
+    loader.load(&built_in, own);
+    loader.finish(
+        built_in
+            .iter()
+            .chain(own)
+            .map(|source| source.name.clone())
+            .collect(),
+    )
+}
+
+struct Loader {
+    set: Arc<str>,
+    problems: Vec<Problem>,
+    /// Lists and definitions of the built-in policies.
+    shared: Environment,
+    rules: Vec<ActiveRule>,
+    /// Where rules stand, by id.
+    places: HashMap<String, (Source, Spanned<String>)>,
+    exceptions: Vec<Exception>,
+    cases: Vec<Case>,
+}
+
+impl Loader {
+    fn load(&mut self, built_in: &[Source], own: &[Source]) {
+        let built_in = self.parse(built_in);
+        let own = self.parse(own);
+        for (source, file) in &built_in {
+            let mut shared = std::mem::take(&mut self.shared);
+            self.names(source, file, &mut shared);
+            self.shared = shared;
+        }
+        for (source, file) in &own {
+            for change in &file.overrides {
+                self.add_to_list(source, change);
+            }
+        }
+        for (source, file) in built_in.iter().chain(&own) {
+            let mut environment = self.shared.clone();
+            if !source.is_built_in() {
+                self.names(source, file, &mut environment);
+            }
+            self.definitions(source, file, &environment);
+            for form in &file.rules {
+                self.rule(source, file, form, &environment);
+            }
+        }
+        self.chains(built_in.iter().chain(&own));
+        for (source, file) in &own {
+            for change in &file.overrides {
+                self.change(source, change);
+            }
+        }
+        for (source, file) in built_in.iter().chain(&own) {
+            let mut environment = self.shared.clone();
+            if !source.is_built_in() {
+                // Its mistakes are noted already.
+                let before = self.problems.len();
+                self.names(source, file, &mut environment);
+                self.problems.truncate(before);
+            }
+            for form in &file.exceptions {
+                self.exception(source, file, form, &environment);
+            }
+        }
+    }
+
+    fn finish(self, files: Vec<String>) -> Result<Loaded, Vec<Problem>> {
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        Ok(Loaded {
+            set: RuleSet::new(self.rules, self.exceptions, self.set, files),
+            cases: self.cases,
+        })
+    }
+
+    fn parse(&mut self, sources: &[Source]) -> Vec<(Source, PolicyFile)> {
+        let mut parsed = Vec::new();
+        for source in sources {
+            match source.parse() {
+                Ok(file) if file.api_version != API_VERSION || file.kind != "Policy" => {
+                    self.problems.push(source.problem_of_file(format!(
+                        "apiVersion `{}`, kind `{}`: only `{API_VERSION}`, `Policy` is understood",
+                        file.api_version, file.kind
+                    )));
+                }
+                Ok(file) => parsed.push((source.clone(), file)),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        parsed
+    }
+
+    fn mistakes(&mut self, source: &Source, text: &Spanned<String>, mistakes: &[Mistake]) {
+        self.problems
+            .extend(mistakes.iter().map(|mistake| source.mistake(text, mistake)));
+    }
+
+    fn wrong<T>(&mut self, source: &Source, value: &Spanned<T>, message: impl Into<String>) {
+        self.problems.push(source.problem(value, message));
+    }
+}
