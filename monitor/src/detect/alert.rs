@@ -108,20 +108,17 @@ impl Alert {
 
     /// The same alert after a finding that matters more.
     #[must_use]
-    pub fn raised(&self, finding: Finding, event: Arc<Event>, process: Arc<Process>) -> Self {
+    pub fn raised(
+        &self,
+        finding: Finding,
+        event: Arc<Event>,
+        process: Arc<Process>,
+        number: u64,
+    ) -> Self {
         Self {
             id: self.id.clone(),
-            rule: finding.rule,
-            severity: finding.severity,
-            attempt: event.failed(),
-            message: finding.message,
-            process,
-            ancestors: finding.ancestors,
-            injected_by: finding.injected_by,
-            facts: finding.facts,
-            claimed: finding.claimed,
             tally: Arc::clone(&self.tally),
-            event,
+            ..Self::new(finding, event, process, number)
         }
     }
 

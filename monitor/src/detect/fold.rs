@@ -114,7 +114,8 @@ impl Folds {
         };
         before.repeat(event.time, number);
         if finding.severity > before.severity {
-            let alert = Arc::new(before.raised(finding, Arc::clone(event), Arc::clone(&process)));
+            let alert =
+                Arc::new(before.raised(finding, Arc::clone(event), Arc::clone(&process), number));
             self.remember(key, &alert, process.key, event.time, is_shell);
             return Some(alert);
         }

@@ -106,6 +106,12 @@ impl Checker<'_> {
         None
     }
 
+    /// Two parts; what is wrong with the second is named even where the first is wrong.
+    fn both(&mut self, left: &IdedExpr, right: &IdedExpr) -> Option<(Kind, Kind)> {
+        let (first, second) = (self.check(left), self.check(right));
+        Some((first?.kind, second?.kind))
+    }
+
     pub(super) fn compare(
         &mut self,
         expression: &IdedExpr,
@@ -113,14 +119,12 @@ impl Checker<'_> {
         left: &IdedExpr,
         right: &IdedExpr,
     ) -> Option<Node> {
-        let (first, second) = (self.check(left), self.check(right));
-        let (first, second) = (first?.kind, second?.kind);
+        let (first, second) = self.both(left, right)?;
         let names = (first.name(), second.name());
         if let (Kind::ConstInt(one), Kind::ConstInt(other)) = (&first, &second) {
             return Some(Kind::ConstBool(ordered(operator, one.cmp(other))).into());
         }
-        let operator = operator.to_owned();
-        let accepted = accepted(&operator);
+        let accepted = accepted(operator);
         let kind = match (first, second) {
             (Kind::Int(number), Kind::ConstInt(value)) => {
                 Kind::Bool(Box::new(move |scope| accepted(number(scope).cmp(&value))))
@@ -153,8 +157,7 @@ impl Checker<'_> {
         left: &IdedExpr,
         right: &IdedExpr,
     ) -> Option<Node> {
-        let (first, second) = (self.check(left), self.check(right));
-        let (first, second) = (first?.kind, second?.kind);
+        let (first, second) = self.both(left, right)?;
         let names = (first.name(), second.name());
         let apply: fn(i64, i64) -> i64 = match operator {
             operators::ADD => i64::saturating_add,
@@ -240,8 +243,7 @@ impl Checker<'_> {
         list: &IdedExpr,
         index: &IdedExpr,
     ) -> Option<Node> {
-        let (list, index) = (self.check(list), self.check(index));
-        let (list, index) = (list?.kind, index?.kind);
+        let (list, index) = self.both(list, index)?;
         let names = (list.name(), index.name());
         let text: Text = match (list, index) {
             (Kind::Labels(map), Kind::ConstText(key)) => Box::new(move |scope| {
