@@ -136,11 +136,11 @@ fn check(arguments: &Files) -> anyhow::Result<bool> {
                 ))?;
             } else {
                 show::print(&format!(
-                    "{} {count} {}, {rules} {}, {exceptions} {}\n",
+                    "{} {}, {}, {}\n",
                     styled("valid:", Style::Good),
-                    plural(count, "file"),
-                    plural(rules, "rule"),
-                    plural(exceptions, "exception"),
+                    show::count(count, "file"),
+                    show::count(rules, "rule"),
+                    show::count(exceptions, "exception"),
                 ))?;
             }
             Ok(true)
@@ -168,9 +168,8 @@ fn report(problems: &[Problem], output: Output) -> anyhow::Result<()> {
             text.push('\n');
         }
         text.push_str(&format!(
-            "{} {}\n",
-            problems.len(),
-            styled(plural(problems.len(), "problem"), Style::Bad)
+            "{}\n",
+            styled(&show::count(problems.len(), "problem"), Style::Bad)
         ));
     }
     show::print(&text)?;
@@ -328,17 +327,6 @@ fn messages(paths: &[PathBuf]) -> anyhow::Result<Vec<v1::PolicyFile>> {
             })
         })
         .collect()
-}
-
-fn plural(count: usize, word: &'static str) -> &'static str {
-    match (count, word) {
-        (1, word) => word,
-        (_, "file") => "files",
-        (_, "rule") => "rules",
-        (_, "exception") => "exceptions",
-        (_, "problem") => "problems",
-        (_, word) => word,
-    }
 }
 
 #[cfg(test)]

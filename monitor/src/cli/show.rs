@@ -55,6 +55,28 @@ pub(super) fn time(time: Option<&Timestamp>) -> String {
     }
 }
 
+/// So many things, of a word that has an `s` when they are several.
+pub(super) fn count<N: Copy + PartialEq + From<u8> + std::fmt::Display>(
+    number: N,
+    thing: &str,
+) -> String {
+    let s = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {thing}{s}")
+}
+
+/// The last day, in UTC, of what is over at this moment.
+pub(super) fn last_day(end: Option<&Timestamp>) -> String {
+    let Some(end) = end else {
+        return "-".to_owned();
+    };
+    let last = Timestamp {
+        seconds: end.seconds.saturating_sub(1),
+        nanos: 0,
+    };
+    let text = last.to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
 /// The first digits of a container id.
 pub(super) fn short_id(id: &str) -> &str {
     id.get(..ID_DIGITS).unwrap_or(id)
@@ -255,6 +277,20 @@ mod tests {
         assert_eq!(at(5_999_999), "2026-01-31T12:00:00.005Z");
         assert_eq!(at(120_000_000), "2026-01-31T12:00:00.120Z");
         assert_eq!(time(None), "-");
+    }
+
+    #[test]
+    fn numbers_agree_with_what_they_count() {
+        assert_eq!(count(1_u32, "rule"), "1 rule");
+        assert_eq!(count(0_usize, "rule"), "0 rules");
+        assert_eq!(count(2_u64, "rule"), "2 rules");
+    }
+
+    #[test]
+    fn the_last_day_is_the_one_before_the_end() {
+        let end = Timestamp::date_time(2027, 1, 1, 0, 0, 0).expect("valid");
+        assert_eq!(last_day(Some(&end)), "2026-12-31");
+        assert_eq!(last_day(None), "-");
     }
 
     #[test]

@@ -105,9 +105,9 @@ fn policy(policy: Option<&v1::PolicyStatus>) -> String {
         format!("built in and in {}", policy.directory)
     };
     format!(
-        "{} rules and {} exceptions, {own}; set {}, since {}",
-        policy.rules,
-        policy.exceptions,
+        "{} and {}, {own}; set {}, since {}",
+        show::count(policy.rules, "rule"),
+        show::count(policy.exceptions, "exception"),
         policy.digest.get(..12).unwrap_or(&policy.digest),
         show::time(policy.since.as_ref())
     )

@@ -130,6 +130,18 @@ pub fn capabilities(set: u64) -> Vec<String> {
         .collect()
 }
 
+/// A set of capabilities in few words: of a set that is nearly full, which ones it lacks.
+#[must_use]
+pub fn capabilities_in_words(set: u64) -> String {
+    const FEW: u32 = 8;
+    let lacking = ALL_CAPABILITIES & !set;
+    if (1..=FEW).contains(&lacking.count_ones()) {
+        let lacking: Vec<&str> = capability_names(lacking).collect();
+        return format!("ALL but {}", lacking.join(", "));
+    }
+    capabilities(set).join(", ")
+}
+
 /// Namespaces; `host` has bits of [`flag`].
 #[must_use]
 pub fn namespaces(namespaces: &record::Namespaces, host: u32) -> v1::Namespaces {
@@ -240,6 +252,16 @@ mod tests {
             assert_eq!(capability_bits(&capabilities(set)), set);
         }
         assert_eq!(capabilities(ALL_CAPABILITIES), ["ALL"]);
+        assert_eq!(capabilities_in_words(ALL_CAPABILITIES), "ALL");
+        assert_eq!(
+            capabilities_in_words(ALL_CAPABILITIES & !(1 | 1 << 21)),
+            "ALL but CAP_CHOWN, CAP_SYS_ADMIN"
+        );
+        assert_eq!(
+            capabilities_in_words(1 | 1 << 21),
+            "CAP_CHOWN, CAP_SYS_ADMIN"
+        );
+        assert_eq!(capabilities_in_words(0), "");
         assert_eq!(capabilities(ALL_CAPABILITIES & !1).len(), 40);
         assert_eq!(CAPABILITIES[39], "CAP_BPF");
     }

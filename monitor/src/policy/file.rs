@@ -216,8 +216,8 @@ pub struct RuleForm {
     pub score: Option<ScoreForm>,
     /// The workloads that it is about, in addition to what the policy selects.
     pub select: Option<Select>,
-    /// One sentence with the particulars: names of fields in braces stand for their values. Of a detector's rule, the
-    /// detector says it.
+    /// One sentence with the particulars: names of fields in braces stand for their values; what is in square brackets is
+    /// left out when a field in it is empty. Of a detector's rule, the detector says it.
     #[schemars(with = "Option<String>")]
     pub message: Option<Spanned<String>>,
     /// Techniques of MITRE ATT&CK by their ids.

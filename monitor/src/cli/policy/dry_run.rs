@@ -114,7 +114,7 @@ fn table(result: &v1::DryRunResult) -> String {
             .places
             .iter()
             .take(3)
-            .map(|place| format!("{} ({})", clean(&place.place), place.findings))
+            .map(|place| format!("{} ({})", clean(short(&place.place)), place.findings))
             .collect();
         let more = rule.places.len().saturating_sub(3);
         let more = if more == 0 {
@@ -133,9 +133,7 @@ fn table(result: &v1::DryRunResult) -> String {
             alerts,
             rule.findings.to_string(),
             rule.excepted.to_string(),
-            rule.last
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |time| show::time(Some(time))),
+            show::time(rule.last.as_ref()),
             format!("{}{more}", places.join(", ")),
         ]);
     }
@@ -155,8 +153,8 @@ fn table(result: &v1::DryRunResult) -> String {
         text.push('\n');
     }
     text.push_str(&format!(
-        "\n{} events from {} to {} were judged\n",
-        result.events,
+        "\n{} from {} to {} judged\n",
+        show::count(result.events, "event"),
         show::time(result.first.as_ref()),
         show::time(result.last.as_ref())
     ));
@@ -168,4 +166,10 @@ fn table(result: &v1::DryRunResult) -> String {
         ));
     }
     text
+}
+
+/// A place, which of a container without a name is its id.
+fn short(place: &str) -> &str {
+    let is_id = place.len() == 64 && place.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { show::short_id(place) } else { place }
 }

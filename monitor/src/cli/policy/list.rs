@@ -69,15 +69,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "POLICY",
         ]);
         for exception in &listed.exceptions {
-            let time = |time: &Option<prost_types::Timestamp>| {
-                time.as_ref()
-                    .map_or_else(|| "-".to_owned(), |time| show::time(Some(time)))
-            };
             table.add_row([
                 clean(&exception.rules.join(", ")).into_owned(),
                 exception.hits.to_string(),
-                time(&exception.last_hit),
-                time(&exception.until),
+                show::time(exception.last_hit.as_ref()),
+                show::last_day(exception.until.as_ref()),
                 clean(&exception.reason).into_owned(),
                 clean(&exception.policy).into_owned(),
             ]);
@@ -85,8 +81,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         text.push_str(&format!("\n{table}\n"));
     }
     text.push_str(&format!(
-        "\n{} rules of set {}, in force since {}\n",
-        listed.rules.len(),
+        "\n{} of set {}, in force since {}\n",
+        show::count(listed.rules.len(), "rule"),
         listed.digest.get(..12).unwrap_or(&listed.digest),
         show::time(listed.since.as_ref())
     ));

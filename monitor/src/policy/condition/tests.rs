@@ -433,19 +433,32 @@ fn hostile_conditions_end() {
 fn a_message_has_the_values_of_its_fields() {
     let events = vec!["file-open".to_owned()];
     let message = Message::parse(
-        "{process.name} ({process.argv}) read {file_open.path}{file_open.linked_path} of {container.pod.namespace}",
+        "{process.name} ({process.argv}) read {file_open.path}{file_open.linked_path}[, linked at {file_open.linked_path}] \
+         of [[{container.pod.namespace}]][ (pod namespace {container.pod.namespace})]",
         &events,
     )
     .expect("valid");
     let event = open();
     let (sentence, facts) = message.say(&View::new(&event, &Listens));
-    assert_eq!(sentence, "cat (cat /etc/shadow) read /etc/shadow- of shop");
+    assert_eq!(
+        sentence,
+        "cat (cat /etc/shadow) read /etc/shadow- of [shop] (pod namespace shop)"
+    );
+    assert!(
+        !facts
+            .iter()
+            .any(|(name, _)| name == "file_open.linked_path")
+    );
     assert!(facts.contains(&("file_open.path".to_owned(), "/etc/shadow".to_owned())));
     for (text, expected) in [
         ("{process.ex}", "did you mean"),
         ("{process", "without its"),
         ("{process.parent}", "name one of its fields"),
         ("{connection.path}", "only in events"),
+        ("[{process.exe}", "`[` without its `]`"),
+        ("{process.exe}]", "`]` without its `[`"),
+        ("[team] {process.exe}", "no field in these brackets"),
+        ("[{process.exe} [{process.name}]]", "within brackets"),
     ] {
         let mistake = Message::parse(text, &events).expect_err(text);
         assert!(mistake.message.contains(expected), "{text}: {mistake:?}");

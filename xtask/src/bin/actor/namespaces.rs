@@ -27,7 +27,7 @@ pub(crate) enum Pids {
 }
 
 /// Starts `command` in new mount, UTS, IPC and network namespaces, in the cgroup behind `door`; with [`Pids::Own`] as
-/// process 1 of a new PID namespace.
+/// process 1 of a new PID namespace, which `/proc` shows then.
 pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<Child> {
     let enter = move || {
         nix::unistd::write(&door, b"0")?;
@@ -44,6 +44,10 @@ pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<
             MsFlags::MS_REC | MsFlags::MS_PRIVATE,
             None::<&str>,
         )?;
+        if pids == Pids::Own {
+            let proc = Some("proc");
+            nix::mount::mount(proc, "/proc", proc, MsFlags::empty(), None::<&str>)?;
+        }
         Ok(())
     };
     // SAFETY: between fork and exec the closure only makes system calls; it takes no lock, and the paths it passes are

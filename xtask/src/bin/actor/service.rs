@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use nix::mount::{MsFlags, mount};
 
 use crate::loopback;
 
@@ -16,14 +15,6 @@ pub(crate) fn run(port: u16) -> Result<()> {
             "`service` runs commands that it is sent: it only works as the first process of a container of `actor demo`"
         );
     }
-    mount(
-        Some("proc"),
-        "/proc",
-        Some("proc"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .context("could not mount /proc")?;
     nix::unistd::sethostname("watchkeeper-demo").context("could not set the host name")?;
     loopback::bring_up()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
