@@ -211,24 +211,27 @@ impl Event {
         let (Some(container), Some(process)) = (self.container(), &self.process) else {
             return false;
         };
-        let within = self.ancestors.iter().take_while(|ancestor| {
+        let is_outside = |ancestor: &Ancestor| {
             ancestor
                 .membership
                 .as_ref()
-                .is_some_and(|found| found.container.slot == container.slot)
-        });
-        let members: Vec<&Arc<Process>> = std::iter::once(process)
-            .chain(within.map(|ancestor| &ancestor.process))
-            .collect();
-        let outside = self
+                .is_none_or(|found| found.container.slot != container.slot)
+        };
+        let count = self.ancestors.iter().position(is_outside);
+        let (within, beyond) = self
             .ancestors
-            .get(members.len() - 1)
+            .split_at(count.unwrap_or(self.ancestors.len()));
+        let outside = beyond
+            .first()
             .map(|ancestor| ancestor.process.program.namespaces.mnt);
-        members.iter().all(|process| {
-            let program = &process.program;
-            let mnt = program.namespaces.mnt;
-            program.host_namespaces & flag::HOST_MNT_NS != 0 || (mnt != 0 && Some(mnt) == outside)
-        })
+        std::iter::once(process)
+            .chain(within.iter().map(|ancestor| &ancestor.process))
+            .all(|process| {
+                let program = &process.program;
+                let mnt = program.namespaces.mnt;
+                program.host_namespaces & flag::HOST_MNT_NS != 0
+                    || (mnt != 0 && Some(mnt) == outside)
+            })
     }
 
     /// Whether it was only tried: the call failed, or the connection did not come about.

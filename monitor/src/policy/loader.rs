@@ -28,6 +28,7 @@ pub fn load(own: &[Source]) -> Result<Loaded, Vec<Problem>> {
         set: digest.into(),
         problems: Vec::new(),
         shared: Environment::default(),
+        definitions: 0,
         rules: Vec::new(),
         places: HashMap::new(),
         exceptions: Vec::new(),
@@ -48,6 +49,8 @@ struct Loader {
     problems: Vec<Problem>,
     /// Lists and definitions of the built-in policies.
     shared: Environment,
+    /// How many definitions there are.
+    definitions: usize,
     rules: Vec<ActiveRule>,
     /// Where rules stand, by id.
     places: HashMap<String, (Source, Spanned<String>)>,
@@ -74,7 +77,7 @@ impl Loader {
             if !source.is_built_in() {
                 self.names(source, file, &mut environment);
             }
-            self.definitions(source, file, &environment);
+            self.check_definitions(source, file, &environment);
             for form in &file.rules {
                 self.rule(source, file, form, &environment);
             }

@@ -314,10 +314,14 @@ impl Arguments {
 
     /// Each argument.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .split('\0')
-            // No bytes are no argument, not one that is empty.
-            .filter(|_| !self.0.is_empty())
+        // No bytes are no argument, not one that is empty.
+        let mut rest = (!self.0.is_empty()).then_some(&*self.0);
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let end = memchr::memchr(0, text.as_bytes());
+            rest = end.map(|end| &text[end + 1..]);
+            Some(&text[..end.unwrap_or(text.len())])
+        })
     }
 
     /// Whether one of them is `wanted`.
@@ -336,7 +340,7 @@ impl Arguments {
 /// What follows the last slash.
 #[must_use]
 pub fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    memchr::memrchr(b'/', path.as_bytes()).map_or(path, |slash| &path[slash + 1..])
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

@@ -11,6 +11,8 @@ pub struct Pattern {
     components: Vec<Component>,
     /// Which of them the kernel looks for.
     name: usize,
+    /// `**` only stands at the end.
+    is_simple: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +44,15 @@ pub fn with_components<T>(path: &str, ask: impl FnOnce(&[&str]) -> T) -> T {
 }
 
 fn split(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
-        .filter(|component| !component.is_empty())
-        .take(MAX_COMPONENTS)
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        let start = rest.bytes().position(|byte| byte != b'/')?;
+        let text = &rest[start..];
+        let end = memchr::memchr(b'/', text.as_bytes()).unwrap_or(text.len());
+        rest = &text[end..];
+        Some(&text[..end])
+    })
+    .take(MAX_COMPONENTS)
 }
 
 impl Pattern {
@@ -79,7 +87,16 @@ impl Pattern {
             .or_else(|| named().next_back())
             .map(|(index, _)| index)
             .ok_or_else(|| format!("{text}: it has no name in it"))?;
-        let pattern = Self { components, name };
+        let is_simple = components
+            .iter()
+            .rev()
+            .skip(1)
+            .all(|component| *component != Component::Any);
+        let pattern = Self {
+            components,
+            name,
+            is_simple,
+        };
         if pattern.name().len() > MAX_NAME {
             return Err(format!(
                 "{text}: {} is longer than {MAX_NAME} bytes",
@@ -105,6 +122,26 @@ impl Pattern {
             Component::Name(name) => name,
             Component::One | Component::Any => "",
         }
+    }
+
+    /// Whether a path is one of these, for patterns in which `**` only stands at the end; `None` for others.
+    #[must_use]
+    pub fn matches_in_one_pass(&self, path: &str) -> Option<bool> {
+        if !self.is_simple {
+            return None;
+        }
+        let mut components = split(path);
+        for component in &self.components {
+            let is_same = match component {
+                Component::Any => return Some(true),
+                Component::One => components.next().is_some(),
+                Component::Name(name) => components.next() == Some(name),
+            };
+            if !is_same {
+                return Some(false);
+            }
+        }
+        Some(components.next().is_none())
     }
 
     /// Whether a path, taken apart, is one of these.

@@ -13,7 +13,7 @@ use cel::common::ast::{
 
 use super::{
     Mistake,
-    environment::{Environment, Words},
+    environment::{Definition, Environment, Words},
     fields::{field, meant, unknown},
     node::{
         Demands, Field, Kind, Node, ProcessPath, Scope, Test, Text, of_field, of_process, values,
@@ -134,9 +134,8 @@ impl Checker<'_> {
             if let Some(numbers) = self.environment.numbers.get(first) {
                 return Some(Kind::ConstInts(Arc::clone(numbers)).into());
             }
-            if let Some(source) = self.environment.definitions.get(first) {
-                let source = Arc::clone(source);
-                return self.definition(expression, first, &source);
+            if let Some(definition) = self.environment.definitions.get(first) {
+                return self.definition(expression, first, definition);
             }
         }
         let named = match schema::find(&path) {
@@ -234,7 +233,12 @@ impl Checker<'_> {
     }
 
     /// The text of a definition stands where its name is.
-    fn definition(&mut self, expression: &IdedExpr, name: &str, source: &str) -> Option<Node> {
+    fn definition(
+        &mut self,
+        expression: &IdedExpr,
+        name: &str,
+        definition: &Definition,
+    ) -> Option<Node> {
         if self.depth == MAX_DEPTH {
             return self.wrong(
                 expression,
@@ -248,7 +252,8 @@ impl Checker<'_> {
             variables: Vec::new(),
             depth: self.depth + 1,
         };
-        let node = match parse(source) {
+        let number = definition.number;
+        let node = match parse(&definition.text) {
             Ok((parsed, positions)) => {
                 inner.positions = positions;
                 inner.check(&parsed)
@@ -260,8 +265,15 @@ impl Checker<'_> {
         };
         match node {
             Some(node) if inner.mistakes.is_empty() => Some(Node {
+                kind: match node.kind {
+                    // No variable of a macro is seen in a definition, so that it comes to the same wherever it is named.
+                    Kind::Bool(test) => Kind::Bool(Box::new(move |scope| {
+                        scope.view.answers.get(number, || test(scope))
+                    })),
+                    other => other,
+                },
                 field: None,
-                ..node
+                demands: node.demands,
             }),
             _ => {
                 for mistake in inner.mistakes {

@@ -3,68 +3,62 @@
 
 use std::net::IpAddr;
 
-use hashbrown::HashSet;
 use memchr::memmem::Finder;
 
+use super::environment::Words;
 use crate::watch::pattern::{Pattern, with_components};
 
 /// Patterns of paths, one of which is to match.
-pub(super) struct Paths(Vec<(Beginning, Pattern)>);
-
-/// What a path has to have that fits a pattern, as far as that is quickly seen.
-enum Beginning {
-    /// Its first component.
-    First(String),
-    /// A name somewhere in it.
-    Name(Box<Finder<'static>>),
-}
-
-impl Beginning {
-    fn of(pattern: &Pattern) -> Self {
-        match pattern.first() {
-            Some(first) => Self::First(first.to_owned()),
-            None => Self::Name(Box::new(Finder::new(pattern.name()).into_owned())),
-        }
-    }
-
-    fn is_in(&self, path: &str) -> bool {
-        match self {
-            Self::First(first) => path
-                .trim_start_matches('/')
-                .strip_prefix(first.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            Self::Name(name) => name.find(path.as_bytes()).is_some(),
-        }
-    }
+pub(super) struct Paths {
+    /// Those that begin with a name, with that name.
+    beginning: Vec<(String, Pattern)>,
+    /// The others, with a name that is somewhere in a path that fits.
+    anywhere: Vec<(Finder<'static>, Pattern)>,
 }
 
 impl Paths {
     pub(super) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Self, String> {
-        patterns
-            .map(|text| {
-                let pattern = Pattern::parse(text)?;
-                Ok((Beginning::of(&pattern), pattern))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let (mut beginning, mut anywhere) = (Vec::new(), Vec::new());
+        for text in patterns {
+            let pattern = Pattern::parse(text)?;
+            match pattern.first() {
+                Some(first) => beginning.push((first.to_owned(), pattern)),
+                None => anywhere.push((Finder::new(pattern.name()).into_owned(), pattern)),
+            }
+        }
+        Ok(Self {
+            beginning,
+            anywhere,
+        })
     }
 
+    /// Few paths have what one of the patterns begins with; the others need not be taken apart.
     pub(super) fn matches(&self, path: &str) -> bool {
-        // Few paths begin like a pattern; the others need not be taken apart.
-        let mut fitting = self
-            .0
+        let first = first_component(path);
+        self.beginning
             .iter()
-            .filter(|(beginning, _)| beginning.is_in(path))
-            .peekable();
-        fitting.peek().is_some()
-            && with_components(path, |components| {
-                fitting.any(|(_, pattern)| pattern.matches(components))
-            })
+            .any(|(name, pattern)| name == first && fits(pattern, path))
+            || self
+                .anywhere
+                .iter()
+                .any(|(name, pattern)| name.find(path.as_bytes()).is_some() && fits(pattern, path))
     }
 }
 
+fn fits(pattern: &Pattern, path: &str) -> bool {
+    pattern
+        .matches_in_one_pass(path)
+        .unwrap_or_else(|| with_components(path, |components| pattern.matches(components)))
+}
+
+fn first_component(path: &str) -> &str {
+    let start = path.bytes().take_while(|byte| *byte == b'/').count();
+    let rest = &path[start..];
+    &rest[..memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len())]
+}
+
 /// Domains: a name is within one when it is the domain or below it.
-pub(super) struct Domains(HashSet<String>);
+pub(super) struct Domains(Words);
 
 impl Domains {
     pub(super) fn new<'a>(domains: impl Iterator<Item = &'a str>) -> Result<Self, String> {
@@ -78,7 +72,8 @@ impl Domains {
             }
             Ok(name)
         };
-        domains.map(normal).collect::<Result<_, _>>().map(Self)
+        let domains = domains.map(normal).collect::<Result<_, _>>()?;
+        Ok(Self(Words::new(domains)))
     }
 
     /// Names of hosts come in lower case, as the agent writes them.
@@ -96,36 +91,37 @@ impl Domains {
     }
 }
 
-/// Networks of IPv4 and IPv6.
-pub(super) struct Networks(Vec<(IpAddr, u32)>);
+/// Networks of IPv4 and IPv6: their first address and how many bits of it are theirs.
+pub(super) struct Networks {
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u32)>,
+}
 
 impl Networks {
     pub(super) fn new<'a>(networks: impl Iterator<Item = &'a str>) -> Result<Self, String> {
-        networks.map(network).collect::<Result<_, _>>().map(Self)
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for text in networks {
+            match network(text)? {
+                (IpAddr::V4(address), bits) => v4.push((address.to_bits(), bits)),
+                (IpAddr::V6(address), bits) => v6.push((address.to_bits(), bits)),
+            }
+        }
+        Ok(Self { v4, v6 })
     }
 
     pub(super) fn contain(&self, address: &str) -> bool {
-        let Ok(address) = address.parse::<IpAddr>() else {
-            return false;
-        };
-        self.0
-            .iter()
-            .any(|(network, bits)| match (network, address) {
-                (IpAddr::V4(network), IpAddr::V4(address)) => same_beginning(
-                    u128::from(network.to_bits()) << 96,
-                    u128::from(address.to_bits()) << 96,
-                    *bits,
-                ),
-                (IpAddr::V6(network), IpAddr::V6(address)) => {
-                    same_beginning(network.to_bits(), address.to_bits(), *bits)
-                }
-                _ => false,
-            })
+        match address.parse() {
+            Ok(IpAddr::V4(address)) => self
+                .v4
+                .iter()
+                .any(|(network, bits)| (network ^ address.to_bits()).leading_zeros() >= *bits),
+            Ok(IpAddr::V6(address)) => self
+                .v6
+                .iter()
+                .any(|(network, bits)| (network ^ address.to_bits()).leading_zeros() >= *bits),
+            Err(_) => false,
+        }
     }
-}
-
-fn same_beginning(one: u128, other: u128, bits: u32) -> bool {
-    (one ^ other).leading_zeros() >= bits
 }
 
 /// `192.0.2.0/24`, or an address alone.

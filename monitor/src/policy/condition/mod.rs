@@ -9,6 +9,7 @@
 //! a list of strings or a map. In addition: `path.matchesPath("**/.ssh/**")`, `name.withinDomain("example.com")`,
 //! `address.inNetwork("10.0.0.0/8")`, `path.baseName()`; each also takes a list.
 
+mod answers;
 mod check;
 pub mod environment;
 pub mod fields;

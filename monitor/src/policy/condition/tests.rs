@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-use super::{Condition, Environment, Message, Mistake, View, environment::Words, subject::Memory};
+use super::{
+    Condition, Environment, Message, Mistake, View,
+    environment::{Definition, Words},
+    subject::Memory,
+};
 use crate::{
     container::{
         membership::{Membership, Origin},
@@ -122,18 +126,19 @@ fn environment(events: &[&str]) -> Environment {
             Arc::new(Words::new(vec!["pool.example".to_owned()])),
         )]),
         numbers: HashMap::from([("ports".to_owned(), Arc::from([3_333, 5_555]))]),
-        definitions: HashMap::from([
-            (
-                "reads".to_owned(),
-                Arc::from("\"read\" in file_open.access"),
-            ),
-            (
-                "reads_shadow".to_owned(),
-                Arc::from("reads && \"shadow\" in file_open.reasons"),
-            ),
-            ("endless".to_owned(), Arc::from("endless")),
-            ("broken".to_owned(), Arc::from("process.exe == 1")),
-        ]),
+        definitions: [
+            ("reads", "\"read\" in file_open.access"),
+            ("reads_shadow", "reads && \"shadow\" in file_open.reasons"),
+            ("endless", "endless"),
+            ("broken", "process.exe == 1"),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(number, (name, text))| {
+            let text = Arc::from(text);
+            (name.to_owned(), Definition { text, number })
+        })
+        .collect(),
         events: events.iter().map(|&event| event.to_owned()).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use super::{
+    answers::Answers,
     subject::{Memory, Subject},
     value::{Texts, Type, Value},
 };
@@ -26,16 +27,19 @@ pub struct View<'a> {
     pub memory: &'a dyn Memory,
     /// What is known of the container, from the moment it is first asked for.
     details: OnceCell<Option<Arc<Details>>>,
+    /// What definitions came to.
+    pub(super) answers: Answers,
 }
 
 impl<'a> View<'a> {
-    /// Looks at an event.
+    /// Looks at an event, for the conditions of one set of policies.
     #[must_use]
     pub fn new(event: &'a Event, memory: &'a dyn Memory) -> Self {
         Self {
             event,
             memory,
             details: OnceCell::new(),
+            answers: Answers::default(),
         }
     }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::Loader;
 use crate::policy::{
-    condition::{Condition, Environment, environment::Words, schema},
+    condition::{
+        Condition, Environment,
+        environment::{Definition, Words},
+        schema,
+    },
     file::{ListForm, Override, PolicyFile},
     source::Source,
 };
@@ -34,9 +38,12 @@ impl Loader {
             }
         }
         for (name, text) in &file.definitions {
-            environment
-                .definitions
-                .insert(name.clone(), text.value.as_str().into());
+            let definition = Definition {
+                text: text.value.as_str().into(),
+                number: self.definitions,
+            };
+            self.definitions += 1;
+            environment.definitions.insert(name.clone(), definition);
         }
         for name in file.lists.keys().chain(file.definitions.keys()) {
             if let Err(message) = check_name(name) {
@@ -75,7 +82,7 @@ impl Loader {
     }
 
     /// Definitions are checked where they stand, whether they are used or not.
-    pub(super) fn definitions(
+    pub(super) fn check_definitions(
         &mut self,
         source: &Source,
         file: &PolicyFile,

@@ -51,6 +51,13 @@ impl Checker<'_> {
             (Kind::Int(one), Kind::Int(other)) => Kind::Bool(Box::new(move |scope| {
                 (one(scope) == other(scope)) == wanted
             })),
+            // Comparing memory that is empty costs much where the processor has to look at an address that is none.
+            (Kind::Text(text), Kind::ConstText(value))
+            | (Kind::ConstText(value), Kind::Text(text))
+                if value.is_empty() =>
+            {
+                Kind::Bool(Box::new(move |scope| text(scope).is_empty() == wanted))
+            }
             (Kind::Text(text), Kind::ConstText(value))
             | (Kind::ConstText(value), Kind::Text(text)) => {
                 Kind::Bool(Box::new(move |scope| (text(scope) == value) == wanted))

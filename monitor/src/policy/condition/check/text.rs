@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use aho_corasick::AhoCorasick;
 use cel::common::ast::{CallExpr, IdedExpr};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::{Checker, Kind, Node, Scope, Test, Text, Words};
 use crate::{
@@ -125,16 +126,12 @@ impl Checker<'_> {
             "endsWith" => Ok(Box::new(move |scope| {
                 given.iter().any(|part| text(scope).ends_with(part))
             })),
-            "contains" => Ok(Box::new(move |scope| {
-                given.iter().any(|part| text(scope).contains(part))
-            })),
+            "contains" => AhoCorasick::new(given.iter())
+                .map(|parts| Box::new(move |scope: &Scope<'_>| parts.is_match(text(scope))) as Test)
+                .map_err(|error| error.to_string()),
             "matches" => expressions(&given).map(|expressions| {
-                Box::new(move |scope: &Scope<'_>| {
-                    let text = text(scope).as_bytes();
-                    expressions
-                        .iter()
-                        .any(|expression| expression.is_match(text))
-                }) as Test
+                Box::new(move |scope: &Scope<'_>| expressions.is_match(text(scope).as_bytes()))
+                    as Test
             }),
             "matchesPath" => Paths::new(given.iter())
                 .map(|paths| Box::new(move |scope: &Scope<'_>| paths.matches(text(scope))) as Test),
@@ -153,21 +150,16 @@ impl Checker<'_> {
     }
 }
 
-fn expressions(given: &Words) -> Result<Vec<Regex>, String> {
-    given
-        .iter()
-        .map(|text| {
-            RegexBuilder::new(text)
-                .unicode(false)
-                .size_limit(MAX_REGEX)
-                .build()
-                .map_err(|error| {
-                    let message = error.to_string();
-                    let last = message.lines().last().unwrap_or_default();
-                    format!("not a regular expression: {}", last.trim())
-                })
+fn expressions(given: &Words) -> Result<RegexSet, String> {
+    RegexSetBuilder::new(given.iter())
+        .unicode(false)
+        .size_limit(MAX_REGEX)
+        .build()
+        .map_err(|error| {
+            let message = error.to_string();
+            let last = message.lines().last().unwrap_or_default();
+            format!("not a regular expression: {}", last.trim())
         })
-        .collect()
 }
 
 fn length(count: usize) -> i64 {
