@@ -1,7 +1,7 @@
 //! podman and buildah with storage, locks and state of their own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -46,6 +46,11 @@ impl Podman {
         );
         fs::write(podman.configuration(), configuration).expect("a file can be written");
         podman
+    }
+
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     fn configuration(&self) -> PathBuf {

@@ -35,6 +35,19 @@ pub(super) const CASES: &[Case] = &[
         &["credential"],
         unexplained,
     ),
+    #[cfg(target_arch = "x86_64")]
+    Case::new(
+        "setresuid-ia32",
+        EventKind::CredentialChange,
+        &["credential"],
+        unexplained,
+    ),
+    Case::new(
+        "exec-setuid-after-alg",
+        EventKind::CredentialChange,
+        EXEC,
+        setuid_program,
+    ),
     Case::new(
         "exec-setuid",
         EventKind::CredentialChange,
@@ -149,7 +162,7 @@ fn unexplained(facts: &Facts, event: &Event) -> Result<(), String> {
     let name = found.call.as_ref().map_or("", |call| call.name.as_str());
     holds(
         &format!("it is explained by {name:?}"),
-        found.unexplained || name.starts_with("setuid"),
+        found.unexplained || name.starts_with("set"),
     )
 }
 
@@ -193,7 +206,7 @@ fn capable_program(facts: &Facts, event: &Event) -> Result<(), String> {
     )
 }
 
-fn from_memory(facts: &Facts, event: &Event) -> Result<(), String> {
+pub(super) fn from_memory(facts: &Facts, event: &Event) -> Result<(), String> {
     let process = event.process.as_ref().ok_or("there is no process")?;
     let file = process.file.as_ref().ok_or("file is missing")?;
     same("file.layer", file.layer(), Layer::Memfd)?;

@@ -58,7 +58,7 @@ fn read(facts: &Facts, event: &Event) -> Result<(), String> {
 }
 
 /// /etc/shadow was read, whatever the way to it.
-fn shadow(facts: &Facts, event: &Event) -> Result<(), String> {
+pub(super) fn shadow(facts: &Facts, event: &Event) -> Result<(), String> {
     read(facts, event)?;
     let found = detail!(event, FileOpen);
     includes("reasons", &found.reasons, "shadow")?;

@@ -13,6 +13,7 @@ pub(crate) mod actor;
 pub(crate) mod case;
 mod changes;
 mod credentials;
+mod evasion;
 mod files;
 mod kernel;
 mod mounts;
@@ -35,7 +36,7 @@ use crate::harness::skipped;
 use actor::Acted;
 use case::{By, Case, Facts};
 
-const CASES: [&[Case]; 9] = [
+const CASES: [&[Case]; 10] = [
     network::CASES,
     sockets::CASES,
     files::CASES,
@@ -45,6 +46,7 @@ const CASES: [&[Case]; 9] = [
     credentials::CASES,
     tampering::CASES,
     kernel::CASES,
+    evasion::CASES,
 ];
 
 /// How a case went.

@@ -55,7 +55,7 @@ fn connected(facts: &Facts, event: &Event) -> Result<(), String> {
     holds("duration_ns is 0", found.duration_ns > 0)
 }
 
-fn refused(facts: &Facts, event: &Event) -> Result<(), String> {
+pub(super) fn refused(facts: &Facts, event: &Event) -> Result<(), String> {
     let found = detail!(event, Connection);
     same("protocol", found.protocol(), Protocol::Tcp)?;
     same("outcome", found.outcome(), Outcome::Failed)?;

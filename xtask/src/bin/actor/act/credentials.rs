@@ -34,7 +34,22 @@ pub(super) const ACTIONS: &[Action] = &[
     Action::new(
         "setuid-ia32",
         "Becomes another user by a system call of 32-bit programs",
-        ia32,
+        |_| {
+            // setuid32.
+            ia32(213, [u32::try_from(USER)?, 0, 0])
+        },
+    ),
+    #[cfg(target_arch = "x86_64")]
+    Action::new(
+        "setresuid-ia32",
+        "Becomes root again by such a system call, having been another user",
+        |_| {
+            let user = u32::try_from(USER)?;
+            nix::unistd::seteuid(user.into()).context("could not become another user")?;
+            end_with_a_program()?;
+            // setresuid32, which leaves what is -1.
+            ia32(208, [u32::MAX, 0, u32::MAX])
+        },
     ),
 ];
 
@@ -111,7 +126,7 @@ fn end_with_a_program() -> Result<()> {
 
 /// Where tracepoints of single system calls do not see those of 32-bit programs, nothing explains the change.
 #[cfg(target_arch = "x86_64")]
-fn ia32(_: &Inside) -> Result<Value> {
+fn ia32(number: i32, arguments: [u32; 3]) -> Result<Value> {
     use super::child::Child;
     use nix::sys::signal::Signal;
     use nix::sys::wait::WaitStatus;
@@ -119,19 +134,19 @@ fn ia32(_: &Inside) -> Result<Value> {
     // A kernel without it answers with SIGSEGV: a child finds out.
     let probe = Child::start(|| {
         // SAFETY: getuid32 takes nothing.
-        unsafe { interrupt(199, 0) };
+        unsafe { interrupt(199, [0; 3]) };
         Ok(())
     })?;
     if let WaitStatus::Signaled(_, Signal::SIGSEGV, _) = probe.status()? {
         return Err(NotOffered("this kernel runs no 32-bit programs".to_owned()).into());
     }
     let before = ids();
-    // SAFETY: setuid32 takes a number.
-    let result = unsafe { interrupt(213, u32::try_from(USER)?) };
+    // SAFETY: the calls that are made so take numbers.
+    let result = unsafe { interrupt(number, arguments) };
     if result == -libc::ENOSYS {
         return Err(NotOffered("this kernel runs no 32-bit programs".to_owned()).into());
     }
-    ensure!(result == 0, "setuid by a 32-bit call returned {result}");
+    ensure!(result == 0, "a 32-bit call returned {result}");
     end_with_a_program()?;
     Ok(json!({"before": before, "after": ids()}))
 }
@@ -140,18 +155,21 @@ fn ia32(_: &Inside) -> Result<Value> {
 ///
 /// # Safety
 ///
-/// `argument` must be what the call takes, and no address above 4 GiB.
+/// `arguments` must be what the call takes, and no addresses above 4 GiB.
 #[cfg(target_arch = "x86_64")]
-unsafe fn interrupt(number: i32, argument: u32) -> i32 {
+unsafe fn interrupt(number: i32, arguments: [u32; 3]) -> i32 {
     let mut result = number;
+    let [first, second, third] = arguments;
     // SAFETY: the kernel keeps all registers but rax and, in some versions, r8 to r11. rbx is put back, as the compiler
     // keeps it for itself.
     unsafe {
         std::arch::asm!(
-            "xchg rbx, {argument}",
+            "xchg rbx, {first}",
             "int 0x80",
-            "xchg rbx, {argument}",
-            argument = inout(reg) u64::from(argument) => _,
+            "xchg rbx, {first}",
+            first = inout(reg) u64::from(first) => _,
+            in("rcx") u64::from(second),
+            in("rdx") u64::from(third),
             inout("eax") result,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );

@@ -41,6 +41,14 @@ pub(super) const ACTIONS: &[Action] = &[
         "Runs a program with GLIBC_TUNABLES",
         |_| with_variable("GLIBC_TUNABLES", "glibc.malloc.check=1"),
     ),
+    Action::new(
+        "exec-setuid-after-alg",
+        "Makes a socket for kernel cryptography, and then runs a setuid program as another user",
+        |inside| {
+            super::sockets::alg()?;
+            setuid(inside)
+        },
+    ),
     Action::new("memfd-exec", "Runs a program from memory", from_memory),
 ];
 
@@ -98,9 +106,11 @@ fn with_variable(name: &str, value: &str) -> Result<Value> {
     Ok(json!({"pid": pid, "name": name, "value": value}))
 }
 
-fn from_memory(_: &Inside) -> Result<Value> {
+/// The actor as a file in memory.
+pub(super) fn in_memory(name: &str) -> Result<fs::File> {
+    let name = sys::text(name)?;
     // SAFETY: the name is a text.
-    let made = unsafe { libc::memfd_create(c"from-memory".as_ptr(), libc::MFD_CLOEXEC) };
+    let made = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     let made = nix::errno::Errno::result(made).map_err(Into::into);
     let made = offered(made, "could not make a memfd")?;
     // SAFETY: the call just returned it.
@@ -109,6 +119,11 @@ fn from_memory(_: &Inside) -> Result<Value> {
     memory
         .write_all(&program)
         .context("could not fill a memfd")?;
+    Ok(memory)
+}
+
+fn from_memory(_: &Inside) -> Result<Value> {
+    let memory = in_memory("from-memory")?;
     let inode = memory.metadata()?.ino();
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     let pid = noop(&mut Command::new(path))?;

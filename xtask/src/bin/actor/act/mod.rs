@@ -10,6 +10,7 @@ mod control;
 mod credentials;
 mod devices;
 mod dns;
+mod evasion;
 mod exec;
 mod facts;
 mod files;
@@ -77,7 +78,7 @@ impl Action {
     }
 }
 
-const ACTIONS: [&[Action]; 19] = [
+const ACTIONS: [&[Action]; 20] = [
     network::ACTIONS,
     sockets::ACTIONS,
     dns::ACTIONS,
@@ -90,6 +91,7 @@ const ACTIONS: [&[Action]; 19] = [
     mounts::ACTIONS,
     credentials::ACTIONS,
     exec::ACTIONS,
+    evasion::ACTIONS,
     tampering::ACTIONS,
     program::ACTIONS,
     kernel::ACTIONS,

@@ -34,7 +34,7 @@ pub(super) const ACTIONS: &[Action] = &[
     Action::new(
         "alg-socket",
         "Makes a socket for kernel cryptography",
-        |_| socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
+        |_| alg(),
     ),
     Action::new("vsock-socket", "Makes a socket to the hypervisor", |_| {
         socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)
@@ -77,6 +77,11 @@ fn bind_udp6(_: &Inside) -> Result<Value> {
         "family": "inet6", "type": "dgram", "protocol": libc::IPPROTO_UDP,
         "address": socket.local_addr()?.ip().to_string(), "port": PORT,
     }))
+}
+
+/// A socket for kernel cryptography.
+pub(super) fn alg() -> Result<Value> {
+    socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0)
 }
 
 /// Makes a socket and closes it.
