@@ -5,7 +5,7 @@ use watchkeeper_ebpf::{
     record::{Descriptor, File, descriptor, file_flag},
 };
 
-use super::{Address, follow, read, sock};
+use super::{Address, current, follow, read, sock};
 
 /// include/uapi/linux/magic.h
 const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
@@ -15,6 +15,9 @@ const SB_KERNMOUNT: u64 = 1 << 22;
 
 /// The rest of the field holds flags since 6.13 (`I_CTIME_QUERIED`, kernel commit 4e40eff0b573).
 const NANOSECONDS: u32 = 0x3fff_ffff;
+
+/// The lowest of the addresses that stand for error numbers (`MAX_ERRNO`, include/linux/err.h).
+const FIRST_ERROR: u64 = (-4_095i64) as u64;
 
 /// Bits of a mode that say what kind of file it is (include/uapi/linux/stat.h).
 pub const S_IFMT: u32 = 0o170_000;
@@ -159,4 +162,16 @@ fn kind(mode: u32, device: u32) -> u32 {
         S_IFCHR => descriptor::DEVICE,
         _ => descriptor::OTHER,
     }
+}
+
+/// The mount namespace that a mount belongs to, where it is not that of the current task; 0 where it is, or there is none.
+#[inline(always)]
+pub fn other_mount_namespace(mount: Address) -> Address {
+    let mount = mount.wrapping_sub(u64::from(offset!(mount_vfsmount)));
+    let namespace = follow(mount, offset!(mount_namespace));
+    // None for what was taken off; an error number for the kernel's own mounts (`MNT_NS_INTERNAL`, fs/mount.h).
+    if namespace == 0 || namespace >= FIRST_ERROR || namespace == current::mount_namespace() {
+        return 0;
+    }
+    namespace
 }

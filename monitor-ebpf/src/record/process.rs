@@ -39,7 +39,7 @@ pub mod exec_flag {
     pub const CWD_TRUNCATED: u32 = 1 << 3;
     /// The executable has no place in a directory tree (memfd): its path is a bare name.
     pub const EXE_DETACHED: u32 = 1 << 4;
-    /// The working directory has no place in a directory tree.
+    /// The working directory has no place in a directory tree, or lies in that of another mount namespace.
     pub const CWD_DETACHED: u32 = 1 << 5;
     /// The kernel was asked to run a script, and runs its interpreter.
     pub const SCRIPT: u32 = 1 << 6;

@@ -72,13 +72,17 @@ fn fill(draft: &Draft, task: Address, bprm: Address) -> u32 {
         }
     }
 
+    let cwd_mount = follow(fs, offset!(fs_pwd_mnt));
     let returned = path::append_path(
         draft.level,
         exe_end,
-        follow(fs, offset!(fs_pwd_mnt)),
+        cwd_mount,
         follow(fs, offset!(fs_pwd_dentry)),
     );
     flags |= path::flags(returned, exec_flag::CWD_TRUNCATED, exec_flag::CWD_DETACHED);
+    if file::other_mount_namespace(cwd_mount) != 0 {
+        flags |= exec_flag::CWD_DETACHED;
+    }
     let cwd_end = path::end(returned);
 
     let filename = follow(bprm, offset!(bprm_filename));

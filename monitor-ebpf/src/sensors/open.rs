@@ -52,8 +52,6 @@ const O_PATH: u32 = 0o10_000_000;
 /// `mem`, `kmem` and `port` among the memory devices (Documentation/admin-guide/devices.txt), and `/dev/cpu/N/msr`.
 const RAW_MINORS: [u32; 3] = [1, 2, 4];
 const MSR_MAJOR: u32 = 202;
-/// The lowest of the addresses that stand for error numbers (`MAX_ERRNO`, include/linux/err.h).
-const FIRST_ERROR: u64 = (-4_095i64) as u64;
 
 /// Reports a file that was opened.
 #[tracepoint]
@@ -153,7 +151,7 @@ fn look(task: Address, opened: Address, open_flags: u32, by_handle: bool) -> Fou
         watched: watched_near(dentry),
         linked: 0,
         target: 0,
-        mount_ns: other_mount_namespace(mount),
+        mount_ns: file::other_mount_namespace(mount),
     };
     if by_handle {
         found.reasons |= open_reason::HANDLE;
@@ -225,18 +223,6 @@ pub extern "C" fn kind_reasons(inode: Address, open_flags: u32) -> u32 {
     } else {
         0
     }
-}
-
-/// The mount namespace that a mount belongs to, where it is not that of the current task; 0 where it is, or there is none.
-#[inline(always)]
-fn other_mount_namespace(mount: Address) -> Address {
-    let mount = mount.wrapping_sub(u64::from(offset!(mount_vfsmount)));
-    let namespace = follow(mount, offset!(mount_namespace));
-    // None for what was taken off; an error number for the kernel's own mounts (`MNT_NS_INTERNAL`, fs/mount.h).
-    if namespace == 0 || namespace >= FIRST_ERROR || namespace == current::mount_namespace() {
-        return 0;
-    }
-    namespace
 }
 
 /// The task that a file below `/proc/PID` is about; 0 for other files.

@@ -197,7 +197,7 @@ process_fields! {
         |subject| number(subject.process.program.redacted);
     "cwd", Text; "Working directory when the program was run.",
         |subject| Value::Text(&subject.process.program.cwd);
-    "cwd_detached", Bool; "The working directory has no place in the process's directory tree.",
+    "cwd_detached", Bool; "The working directory has no place in the process's directory tree: in none, or in that of another mount namespace.",
         |subject| Value::Bool(subject.process.program.flags & exec_flag::CWD_DETACHED != 0);
     "filename", Text; "The path that was given to execve(2). Claimed.",
         |subject| Value::Text(&subject.process.program.filename);

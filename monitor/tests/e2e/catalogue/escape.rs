@@ -22,13 +22,13 @@ pub(super) const TECHNIQUES: &[Technique] = &[
         "",
         &[("escape.fd-leak", High)],
     )
-    .after("cd DIRECTORY; nsenter -t PID -m -u -i -n -p -r -- /bin/sh -c ': < .'"),
+    .after("ENTER /bin/sh -c ': < .'"),
     Technique::new(
         "file-of-the-host-written",
         "",
         &[("escape.runtime-overwrite", Critical)],
     )
-    .after("cd DIRECTORY; nsenter -t PID -m -u -i -n -p -r -- /bin/sh -c 'echo x > planted'"),
+    .after("ENTER /bin/sh -c 'echo x > planted'"),
     // CVE-2019-5736: a program of the host called runc runs in the container, and is written to once it has ended.
     Technique::new(
         "runtime-overwritten",

@@ -22,7 +22,7 @@ use watchkeeper::proto::v1::{Alert, Severity};
 use crate::harness::agent::Agent;
 use crate::harness::podman::{Container, Podman};
 use crate::harness::watch::container_id;
-use crate::harness::{command, skipped, unique};
+use crate::harness::{cgroup, command, skipped, unique};
 
 const TECHNIQUES: [&[Technique]; 7] = [
     escape::TECHNIQUES,
@@ -52,7 +52,8 @@ struct Technique {
     name: &'static str,
     /// Options of `podman run`.
     options: &'static [&'static str],
-    /// What is done on the host before: PID stands for the container's first process there.
+    /// What is done on the host before: PID stands for the container's first process there, and ENTER for going into its
+    /// cgroup and namespaces as a runtime does, but with the technique's directory for the working directory.
     on_host: &'static str,
     script: &'static str,
     rules: &'static [(&'static str, Severity)],
@@ -99,8 +100,17 @@ impl Technique {
         container.exec(&["/bin/sh", "-c", PREPARE]);
         let mut said = String::new();
         if !self.on_host.is_empty() {
+            let cgroup = cgroup::unified().join(container.cgroup().trim_start_matches('/'));
+            // The parent of what is run stays outside.
+            let enter = format!(
+                "nsenter -t PID -p -- /bin/sh -c 'echo 0 > {}/cgroup.procs; \
+                 exec nsenter -t PID -m -u -i -n --wd={} -- \"$@\"' -",
+                cgroup.display(),
+                directory.display()
+            );
             let script = self
                 .fill(self.on_host, agent, directory)
+                .replace("ENTER", &enter)
                 .replace("PID", &container.pid().to_string());
             let output = command::output(Command::new("/bin/sh").args(["-c", &script]));
             said += &command::text(&output.stderr);
