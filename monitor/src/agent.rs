@@ -105,6 +105,8 @@ pub struct Configuration {
     pub budgets: Vec<(Class, Rate)>,
     /// How often the containers' use of CPUs is reported.
     pub cpu_interval: Duration,
+    /// How long is learnt what a workload usually does on the network.
+    pub learning: Duration,
     /// Where history is kept, and how much of it; nowhere when `None`.
     pub history: Option<(PathBuf, Limits)>,
     /// Name of this node; the host's name when empty.
@@ -226,6 +228,7 @@ pub fn run(
         new_lists,
         runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
         cpu_interval: configuration.cpu_interval,
+        learning: configuration.learning,
         past: past.map(|past| (past, sources.context.boot_id.clone())),
         alerts: restored.into_iter().map(|(_, alert, _)| alert).collect(),
     };
@@ -437,6 +440,7 @@ struct Watched {
     new_lists: Receiver<WatchList>,
     runtime_sockets: RuntimeSockets,
     cpu_interval: Duration,
+    learning: Duration,
     /// What earlier runs saw, and the id of this boot.
     past: Option<(Past, String)>,
     /// Alerts of earlier runs about processes that still run.
@@ -473,6 +477,7 @@ impl RunningEngine {
             sources.policies.set(),
             Arc::clone(&sources.alerts.recent),
             &watched.alerts,
+            watched.learning,
         )
         .context("starting the detection thread")?;
         let rules_changer = detector.rules_changer();

@@ -104,6 +104,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     cpu_interval: u32,
 
+    /// How long is learnt what a workload usually does on the network, before it is told when it does something else
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    learning: u32,
+
     /// Size of the ring buffer for events, in KiB: a power of two
     #[arg(long, value_name = "KIB", default_value = "4096", value_parser = ring_size)]
     ring_size: u32,
@@ -249,6 +253,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         host_classes: arguments.host_class,
         budgets: arguments.budget,
         cpu_interval: Duration::from_secs(arguments.cpu_interval.into()),
+        learning: Duration::from_secs(arguments.learning.into()),
         history: (arguments.history_size > 0).then_some((
             history_dir,
             Limits {

@@ -21,8 +21,8 @@ use crate::{
 
 const LISTENER: &str = "net.listener-new";
 const FLOW: &str = "net.outside-policy";
-/// How long is learnt, from the first event of a workload.
-const LEARNING: Duration = Duration::from_secs(600);
+/// How long is usually learnt, from the first event of a workload.
+pub const LEARNING: Duration = Duration::from_secs(600);
 /// Workloads that are remembered.
 const WORKLOADS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// What is remembered of one; one that does more than that is not told of.
@@ -41,19 +41,21 @@ struct Known {
 pub struct Baselines {
     /// By a hash of namespace, container and image.
     known: LruCache<u64, Known>,
+    learning: Duration,
     seed: RandomState,
 }
 
-impl Default for Baselines {
-    fn default() -> Self {
+impl Baselines {
+    /// Nothing is known yet; what a workload does within `learning` is usual.
+    #[must_use]
+    pub fn new(learning: Duration) -> Self {
         Self {
             known: LruCache::new(WORKLOADS),
+            learning,
             seed: RandomState::new(),
         }
     }
-}
 
-impl Baselines {
     /// Looks at an event.
     pub fn observe(&mut self, event: &Event) -> Option<Said> {
         let Detail::Message(kind, detail) = &event.detail else {
@@ -62,8 +64,9 @@ impl Baselines {
         match (kind, &**detail) {
             (EventKind::Listen, v1::event::Detail::Socket(socket)) => {
                 let port = socket.local.as_ref()?.port;
+                let learning = self.learning;
                 let known = self.workload(event)?;
-                if !is_new(&mut known.ports, port, known.since, event.time) {
+                if !is_new(&mut known.ports, port, known.since + learning, event.time) {
                     return None;
                 }
                 let exe = &event.process.as_ref()?.program.exe;
@@ -87,8 +90,9 @@ impl Baselines {
                 };
                 let port = remote.port;
                 let flow = self.seed.hash_one((to.as_str(), port));
+                let learning = self.learning;
                 let known = self.workload(event)?;
-                if !is_new(&mut known.flows, flow, known.since, event.time) {
+                if !is_new(&mut known.flows, flow, known.since + learning, event.time) {
                     return None;
                 }
                 let exe = &event.process.as_ref()?.program.exe;
@@ -132,18 +136,17 @@ fn is_loopback(address: &str) -> bool {
     address.starts_with("127.") || address == "::1"
 }
 
-/// Takes something in; whether it is new after the time of learning.
+/// Takes something in; whether it is new after what was learnt.
 fn is_new<T: std::hash::Hash + Eq>(
     known: &mut HashSet<T>,
     what: T,
-    since: SystemTime,
+    learnt: SystemTime,
     now: SystemTime,
 ) -> bool {
     if known.len() >= MAX_KNOWN || !known.insert(what) {
         return false;
     }
-    now.duration_since(since)
-        .is_ok_and(|learnt| learnt > LEARNING)
+    now > learnt
 }
 
 #[cfg(test)]
@@ -153,15 +156,16 @@ mod tests {
     #[test]
     fn what_is_first_done_after_learning_is_new_once() {
         let start = SystemTime::UNIX_EPOCH;
-        let later = start + LEARNING + Duration::from_secs(1);
+        let learnt = start + LEARNING;
+        let later = learnt + Duration::from_secs(1);
         let mut known = HashSet::new();
-        assert!(!is_new(&mut known, 80, start, start));
-        assert!(!is_new(&mut known, 80, start, later));
-        assert!(is_new(&mut known, 81, start, later));
-        assert!(!is_new(&mut known, 81, start, later));
+        assert!(!is_new(&mut known, 80, learnt, start));
+        assert!(!is_new(&mut known, 80, learnt, later));
+        assert!(is_new(&mut known, 81, learnt, later));
+        assert!(!is_new(&mut known, 81, learnt, later));
         let mut many: HashSet<usize> = (0..MAX_KNOWN).collect();
         assert!(
-            !is_new(&mut many, MAX_KNOWN, start, later),
+            !is_new(&mut many, MAX_KNOWN, learnt, later),
             "it does anything"
         );
     }

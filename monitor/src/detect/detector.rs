@@ -86,7 +86,7 @@ impl RulesChanger {
 
 impl Detector {
     /// Starts the thread. It ends when the detector is dropped. `earlier` are alerts of an earlier run that may come
-    /// again.
+    /// again. What a workload does on the network within `learning` is usual.
     ///
     /// # Errors
     /// When the thread can't be created.
@@ -94,6 +94,7 @@ impl Detector {
         set: Arc<RuleSet>,
         alerts: Arc<Recent<Alert>>,
         earlier: &[Arc<Alert>],
+        learning: Duration,
     ) -> std::io::Result<Self> {
         let (queue, messages) = channel();
         let inspector = Arc::new(Inspector::default());
@@ -105,7 +106,7 @@ impl Detector {
             folds.restore(alert, &set, &listeners);
         }
         let mut stage = Stage {
-            evaluator: Evaluator::new(set, listeners),
+            evaluator: Evaluator::new(set, listeners).with_learning(learning),
             folds,
             alerts,
             inspector: Arc::clone(&inspector),

@@ -11,7 +11,7 @@ use lru::LruCache;
 
 use super::{
     alert::Finding,
-    baseline::Baselines,
+    baseline::{Baselines, LEARNING},
     listeners::Listeners,
     reverse_shell::ReverseShells,
     said::Said,
@@ -81,9 +81,18 @@ impl Evaluator {
             listeners,
             thresholds: Thresholds::default(),
             reverse_shells: ReverseShells::default(),
-            baselines: Baselines::default(),
+            baselines: Baselines::new(LEARNING),
             scored: Vec::new(),
             found: LruCache::new(CHAINED),
+        }
+    }
+
+    /// The same, which takes what a workload does within another time for usual.
+    #[must_use]
+    pub fn with_learning(self, learning: Duration) -> Self {
+        Self {
+            baselines: Baselines::new(learning),
+            ..self
         }
     }
 

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use watchkeeper::proto::v1::{Event, EventKind, EventsWatchRequest, Location, event::Detail};
+use watchkeeper::proto::v1::{
+    Event, EventKind, EventsWatchRequest, Location, Severity, event::Detail,
+};
 
+use crate::catalogue::say;
 use crate::harness::agent::Agent;
 use crate::harness::skipped;
 use crate::harness::watch::container_id;
@@ -77,6 +80,14 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     for class in ["file", "network", "process"] {
         assert!(classes.contains_key(class), "{class} in {classes:?}");
     }
+    // Somebody may want to hide something among so much.
+    let found = agent.past_alerts().await.into_iter().any(|alert| {
+        alert.rule_id == "tamper.flood"
+            && alert.severity() == Severity::High
+            && container_id(alert.container.as_ref()) == flood.text("container")
+    });
+    assert!(found, "the flood is no finding");
+    say("tamper.flood/flood", None);
     let metrics = agent.metrics();
     for (class, told) in &classes {
         let what = format!("class=\"{class}\",reason=\"over budget\"");

@@ -8,6 +8,7 @@ mod escape;
 mod execution;
 mod mining;
 mod network;
+mod over_time;
 mod privilege;
 mod tampering;
 
@@ -184,19 +185,25 @@ async fn judge(podman: &Podman, agent: &Agent, technique: &Technique) -> Vec<Str
                 container_id(alert.container.as_ref()) == container.id
             }
         };
-        let line = match find(agent, is_about, rule, *severity).await {
-            Ok(()) => format!("rule {name} pass"),
-            Err(why) => {
-                let line = format!("rule {name} fail {why}; {said}");
-                failed.push(name);
-                line
-            }
-        };
-        // Past the test harness's capture of output; nothing depends on whether anybody reads it.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let found = find(agent, is_about, rule, *severity).await;
+        let why = found.err().map(|why| format!("{why}; {said}"));
+        say(&name, why.as_ref());
+        if why.is_some() {
+            failed.push(name);
+        }
     }
     container.remove();
     failed
+}
+
+/// Says whether a rule found a technique.
+pub(crate) fn say(name: &str, why: Option<&String>) {
+    let line = match why {
+        None => format!("rule {name} pass"),
+        Some(why) => format!("rule {name} fail {why}"),
+    };
+    // Past the test harness's capture of output; nothing depends on whether anybody reads it.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Waits for an alert.

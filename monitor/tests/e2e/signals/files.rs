@@ -30,6 +30,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("sysrq-trigger", EventKind::FileOpen, OPEN, control),
     Case::new("uevent-helper", EventKind::FileOpen, OPEN, control),
     Case::new("binfmt-register", EventKind::FileOpen, OPEN, control),
+    Case::new("selinux-enforce", EventKind::FileOpen, OPEN, control),
     Case::new("release-agent", EventKind::FileOpen, OPEN, control),
     Case::new("notify-on-release", EventKind::FileOpen, OPEN, control),
     Case::new("proc-mem-write", EventKind::FileOpen, OPEN, memory),

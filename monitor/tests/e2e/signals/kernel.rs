@@ -86,6 +86,12 @@ pub(super) const CASES: &[Case] = &[
         &["selinux"],
         denied,
     ),
+    Case::new(
+        "selinux-denied-often",
+        EventKind::SelinuxDenial,
+        &["selinux"],
+        denied,
+    ),
     Case::new("cpu-burn", EventKind::CpuUsage, &["cpu"], busy).by(By::Anyone),
 ];
 

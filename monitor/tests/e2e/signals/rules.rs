@@ -96,7 +96,6 @@ const EXPECTED: &[Expected] = &[
     is("shadow-thread", "secret.shadow", Medium),
     is("shadow-forked", "secret.shadow", Medium),
     is("shadow-arguments", "secret.shadow", Medium),
-    is("io-uring-openat", "secret.shadow", Medium),
     is("kubelet-thread", "secret.kubelet-api", Medium),
     is("kubelet-forked", "secret.kubelet-api", Medium),
     is("proc-mem-write", "secret.environ", Medium),
@@ -107,6 +106,8 @@ const EXPECTED: &[Expected] = &[
     is("linkat", "persist.cron", Medium),
     is("symlinkat", "persist.cron", Medium),
     is("seccomp-kill", "tamper.seccomp-kills", Medium),
+    is("selinux-enforce", "tamper.selinux-off", High),
+    is("selinux-denied-often", "tamper.selinux-denials", Medium),
     is("prctl-name", "tamper.masquerade", Medium),
     is("sysctl", "tamper.sysctl", Medium),
     // Network.

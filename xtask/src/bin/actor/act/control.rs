@@ -33,6 +33,11 @@ pub(super) const ACTIONS: &[Action] = &[
         "Opens register of binfmt_misc to write",
         binfmt,
     ),
+    Action::new(
+        "selinux-enforce",
+        "Opens the switch of SELinux to write",
+        |_| open("/sys/fs/selinux/enforce", "selinuxfs"),
+    ),
     Action::new("release-agent", "Opens a release_agent to write", |_| {
         in_hierarchy("release_agent")
     }),

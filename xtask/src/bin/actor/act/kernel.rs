@@ -91,6 +91,15 @@ pub(super) const ACTIONS: &[Action] = &[
         "Reads a file that the policy of the test machines keeps from everybody",
         |_| read_secret(),
     ),
+    Action::new(
+        "selinux-denied-often",
+        "Reads ten others, each with a label of its own",
+        |_| {
+            let read = |name| denied_read(&format!("/proc/{name}"), "watchkeeper_hidden_");
+            let reads: Vec<_> = HIDDEN.into_iter().map(read).collect::<Result<_>>()?;
+            reads.into_iter().next().context("nothing was read")
+        },
+    ),
 ];
 
 const GARBAGE: [u8; 64] = [b'w'; 64];
@@ -293,22 +302,38 @@ fn remove_dummy() -> Result<()> {
     Ok(())
 }
 
-/// Needs the policy of `xtask/src/vm/selinux.conf`, which is not enforced.
+/// What the policy of `xtask/src/vm/selinux.conf` gives labels of their own.
+const HIDDEN: [&str; 10] = [
+    "buddyinfo",
+    "diskstats",
+    "dma",
+    "interrupts",
+    "iomem",
+    "ioports",
+    "locks",
+    "schedstat",
+    "slabinfo",
+    "timer_list",
+];
+
 fn read_secret() -> Result<Value> {
-    const PATH: &str = "/proc/kallsyms";
-    const SECRET: &str = "watchkeeper_secret_t";
+    denied_read("/proc/kallsyms", "watchkeeper_secret_t")
+}
+
+/// Reads a file whose type begins so. Needs the policy, which is not enforced.
+fn denied_read(path: &str, kind: &str) -> Result<Value> {
     let label = |what: &str, bytes: std::io::Result<Vec<u8>>| {
         let text = String::from_utf8(offered(bytes, what)?)?;
         anyhow::Ok(text.trim_end_matches(['\0', '\n']).to_owned())
     };
     let source = label("SELinux", fs::read("/proc/self/attr/current"))?;
-    let target = label(PATH, attribute(PATH, c"security.selinux"))?;
-    if !target.ends_with(SECRET) {
-        return Err(NotOffered(format!("no policy keeps {PATH} from anybody")).into());
+    let target = label(path, attribute(path, c"security.selinux"))?;
+    if !target.contains(kind) {
+        return Err(NotOffered(format!("no policy keeps {path} from anybody")).into());
     }
-    fs::File::open(PATH)
+    fs::File::open(path)
         .and_then(|mut file| file.read(&mut [0]))
-        .with_context(|| format!("could not read {PATH}"))?;
+        .with_context(|| format!("could not read {path}"))?;
     Ok(json!({"source": source, "target": target, "class": "file", "permission": "read"}))
 }
 
