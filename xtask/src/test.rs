@@ -67,7 +67,9 @@ pub(crate) fn run() -> Result<ExitCode> {
             return Ok(Outcome::Skipped("needs root".to_owned()));
         }
         packages::ensure(&RUNTIMES, "test with real containers")?;
-        cargo(&[
+        let (path, record) = vm::record_of_host()?;
+        let mut tests = toolchain.cargo();
+        tests.env("WATCHKEEPER_RECORD", path).args([
             "test",
             "--package",
             "watchkeeper",
@@ -75,7 +77,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             "e2e",
             "--",
             "--test-threads=1",
-        ])
+        ]);
+        let outcome = outcome(&mut tests)?;
+        record.end()?;
+        Ok(outcome)
     });
     match &built {
         Some(programs) => virtual_machines(programs, &mut report),

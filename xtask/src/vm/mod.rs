@@ -24,7 +24,7 @@ use crate::{paths, programs};
 use accelerator::Accelerator;
 use kernel::Kernel;
 use qemu::Outcome;
-use signals::Signals;
+use signals::{OfHost, Signals};
 use tools::Tools;
 
 /// What is run when nothing else is asked for: the oldest supported series and the newest.
@@ -111,6 +111,11 @@ pub(crate) fn test_all(
 /// Where the machines' consoles are kept.
 fn logs() -> PathBuf {
     paths::target().join("vm")
+}
+
+/// Where the tests on this host are to write what they find, and the record that it belongs to.
+pub(crate) fn record_of_host() -> Result<(PathBuf, OfHost)> {
+    Ok((logs().join(OfHost::NAME), OfHost::begin(&logs())?))
 }
 
 /// Everything to boot one kernel; what can't be had is known once this exists.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -31,7 +32,8 @@ const RECORDS: [Record; 2] = [
         path: "xtask/records/rules.md",
         lines: RULE,
         heading: "# Rules by kernel\n\nEach technique is performed by a process of a container, and must be found by the rule, with \
-                  its severity and the pod.\n",
+                  its severity; in machines without a runtime by a program that plays containers, else in podman's. The column of \
+                  podman is of the last `cargo xtask test`.\n",
         rows: "rule/technique",
     },
 ];
@@ -95,6 +97,32 @@ impl Signals {
     }
 }
 
+/// What the end-to-end tests find on this host, kept as a machine's console is.
+pub(crate) struct OfHost(File);
+
+impl OfHost {
+    /// Where it is kept in the directory of consoles.
+    pub(crate) const NAME: &str = "host.log";
+
+    /// Begins it anew. The tests add their lines themselves.
+    pub(crate) fn begin(logs: &Path) -> Result<Self> {
+        fs::create_dir_all(logs).with_context(|| format!("could not make {}", logs.display()))?;
+        let path = logs.join(Self::NAME);
+        fs::write(&path, "").with_context(|| format!("could not write {}", path.display()))?;
+        let file = File::options().append(true).open(&path);
+        let mut file = file.with_context(|| format!("could not open {}", path.display()))?;
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease")
+            .context("could not read the kernel's release")?;
+        writeln!(file, "vm: booted {} (podman)", release.trim())?;
+        Ok(Self(file))
+    }
+
+    /// Says that the tests came to their end.
+    pub(crate) fn end(mut self) -> Result<()> {
+        Ok(writeln!(self.0, "vm: success")?)
+    }
+}
+
 /// Writes the table of signals and kernels from the consoles in `logs`, one for each kernel that was booted last; what a kernel
 /// does not offer is explained below it.
 pub(crate) fn record(root: &Path, logs: &Path) -> Result<()> {
@@ -139,7 +167,9 @@ fn of_console(console: &str, prefix: &str) -> Option<(String, Signals)> {
             ended |= line == "success" || line.starts_with("failure: not every signal");
         }
     }
-    release.filter(|_| ended).map(|release| (release, signals))
+    release
+        .filter(|_| ended && !signals.0.is_empty())
+        .map(|release| (release, signals))
 }
 
 fn table(record: &Record, kernels: &[(String, Signals)]) -> String {

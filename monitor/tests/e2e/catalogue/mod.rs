@@ -1,7 +1,8 @@
 //! Techniques in podman's containers, typed as an attacker would, and the rules that must find them.
 //!
 //! For each a line goes to standard error, as of the suite of signals: `rule RULE/TECHNIQUE pass`.
-//! `WATCHKEEPER_TECHNIQUES` names those to perform, separated by commas.
+//! `WATCHKEEPER_TECHNIQUES` names those to perform, separated by commas; `WATCHKEEPER_RECORD` a file to which the lines are
+//! added as a machine's console has them.
 
 mod credentials;
 mod escape;
@@ -13,6 +14,7 @@ mod privilege;
 mod tampering;
 
 use std::env;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -204,6 +206,11 @@ pub(crate) fn say(name: &str, why: Option<&String>) {
     };
     // Past the test harness's capture of output; nothing depends on whether anybody reads it.
     let _ = writeln!(std::io::stderr(), "{line}");
+    if let Some(record) = env::var_os("WATCHKEEPER_RECORD") {
+        let file = File::options().append(true).open(&record);
+        let mut file = file.unwrap_or_else(|error| panic!("could not open {record:?}: {error}"));
+        writeln!(file, "vm: {line}").expect("a line can be added to the record");
+    }
 }
 
 /// Waits for an alert.

@@ -306,7 +306,6 @@ fn remove_dummy() -> Result<()> {
 const HIDDEN: [&str; 10] = [
     "buddyinfo",
     "diskstats",
-    "dma",
     "interrupts",
     "iomem",
     "ioports",
@@ -314,6 +313,7 @@ const HIDDEN: [&str; 10] = [
     "schedstat",
     "slabinfo",
     "timer_list",
+    "zoneinfo",
 ];
 
 fn read_secret() -> Result<Value> {
