@@ -4,7 +4,7 @@
 use crate::{
     record::{
         ABI, Call, Cgroup, CgroupAttach, CredentialJump, Denial, Exec, Exit, Fork, Header, IoUring,
-        Kind, Module, Open, Packet, Signal, Socket,
+        Kind, Module, Open, Packet, Rounding, Signal, Socket,
     },
     wire::Wire,
 };
@@ -42,6 +42,8 @@ pub enum Record<'a> {
     Module(Module, &'a [u8]),
     /// [`Kind::Denial`].
     Denial(DenialRecord<'a>),
+    /// [`Kind::Rounding`].
+    Rounding(Rounding),
 }
 
 /// A decoded exec, with its variable bytes.
@@ -207,6 +209,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Record<'_>), DecodeError> {
                 body,
             })
         }
+        kind if kind == Kind::Rounding as u16 => Record::Rounding(rest.body()?),
         kind => return Err(DecodeError::Kind(kind)),
     };
     rest.end()?;
@@ -369,7 +372,7 @@ mod tests {
             name_length: 2,
             ..Module::default()
         };
-        let cases: [(Kind, Vec<u8>, Record<'_>); 14] = [
+        let cases: [(Kind, Vec<u8>, Record<'_>); 15] = [
             (
                 Kind::Call,
                 [bytes_of(&call), b"abb/x/\0".to_vec()].concat(),
@@ -418,6 +421,11 @@ mod tests {
                 Kind::Signal,
                 bytes_of(&Signal::default()),
                 Record::Signal(Signal::default()),
+            ),
+            (
+                Kind::Rounding,
+                bytes_of(&Rounding::default()),
+                Record::Rounding(Rounding::default()),
             ),
             (
                 Kind::IoUring,

@@ -14,7 +14,8 @@ use watchkeeper_ebpf::{
     record::Identity,
     tables::{
         Connecting, Flow, KnownCredentials, MAX_CONNECTING, MAX_DATAGRAM_FLOWS, MAX_FLOWS,
-        MAX_JSON_FLOWS, MAX_PENDING, MAX_SYSTEM_CALLS, MAX_TASKS, MAX_URING, UringKey,
+        MAX_JSON_FLOWS, MAX_PENDING, MAX_ROUNDINGS, MAX_SYSTEM_CALLS, MAX_TASKS, MAX_URING,
+        RoundingModes, UringKey,
     },
     watch::{MAX_NAMES, Watching},
 };
@@ -104,6 +105,15 @@ pub static DATAGRAM_FLOWS: LruHashMap<watchkeeper_ebpf::record::Addresses, u64> 
 #[map]
 pub static JSON_FLOWS: LruHashMap<watchkeeper_ebpf::record::Addresses, u32> =
     LruHashMap::with_max_entries(MAX_JSON_FLOWS, 0);
+
+/// In which tick of the clock floating-point registers were looked at last.
+#[map]
+pub static LOOKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Rounding modes that a process was seen in, by process id.
+#[map]
+pub static ROUNDINGS: LruHashMap<u32, RoundingModes> =
+    LruHashMap::with_max_entries(MAX_ROUNDINGS, 0);
 
 /// Operations of io_uring that were reported, with the start of the process.
 #[map]

@@ -62,11 +62,13 @@ pub enum Sensor {
     ModuleFree,
     /// Denials of SELinux.
     SelinuxDenials,
+    /// Rounding modes of floating-point numbers.
+    Rounding,
 }
 
 impl Sensor {
     /// Every sensor.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -91,6 +93,7 @@ impl Sensor {
         Self::ModuleLoad,
         Self::ModuleFree,
         Self::SelinuxDenials,
+        Self::Rounding,
     ];
 
     const fn bit(self) -> u32 {
@@ -366,6 +369,10 @@ offsets! {
     denial_denied: SELINUX ["selinux_audit_data.denied"],
     /// What the caller is told: 0 where the policy is permissive.
     denial_result: SELINUX ["selinux_audit_data.result"],
+    /// The registers are behind a pointer since 5.16 (kernel commit 87d0e5be0fac), and in the structure itself before.
+    fpu_fpstate: DETAIL ["fpu.fpstate"],
+    fpstate_regs: DETAIL ["fpstate.regs"],
+    fpu_state: DETAIL ["fpu.state"],
     /// Only in the type information of overlayfs, which may be a module that is not loaded.
     ovl_inode_vfs: DETAIL ["ovl_inode.vfs_inode"],
     ovl_inode_upper: DETAIL ["ovl_inode.__upperdentry"],

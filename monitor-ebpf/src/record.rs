@@ -65,6 +65,8 @@ pub enum Kind {
     Module = 14,
     /// SELinux denied something.
     Denial = 15,
+    /// A process keeps changing how floating-point numbers are rounded.
+    Rounding = 16,
 }
 
 /// Flags of [`Header::flags`].

@@ -9,6 +9,7 @@ mod fork;
 mod modules;
 mod open;
 mod packets;
+mod rounding;
 mod selinux;
 mod signals;
 mod sockets;

@@ -18,6 +18,11 @@ pub const MAX_DATAGRAM_FLOWS: u32 = 16_384;
 pub const MAX_JSON_FLOWS: u32 = 4_096;
 /// Operations of `io_uring` that are remembered.
 pub const MAX_URING: u32 = 8_192;
+/// Processes with unusual rounding modes that are remembered.
+pub const MAX_ROUNDINGS: u32 = 4_096;
+
+/// The rounding mode of floating-point numbers that programs start with.
+pub const NEAREST: u32 = 0;
 
 /// What is compared to find a change of credentials that nothing explains.
 #[repr(C)]
@@ -73,4 +78,30 @@ pub struct UringKey {
     pub pid: u32,
     /// `IORING_OP_*`.
     pub opcode: u32,
+}
+
+/// In which rounding modes the threads of a process were when they left the processor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundingModes {
+    /// Start of the process, in nanoseconds since boot.
+    pub start_ns: u64,
+    /// When it was reported last, likewise; 0 for never.
+    pub reported_ns: u64,
+    /// How often since: to the nearest (not counted), down, up, toward zero, as bits 13 and 14 of MXCSR count them.
+    pub seen: [u32; 4],
+}
+
+impl RoundingModes {
+    /// Those of a process that is seen in `mode` for the first time.
+    #[must_use]
+    pub const fn first(start_ns: u64, mode: u32) -> Self {
+        let mut seen = [0; 4];
+        seen[(mode & 3) as usize] = 1;
+        Self {
+            start_ns,
+            reported_ns: 0,
+            seen,
+        }
+    }
 }

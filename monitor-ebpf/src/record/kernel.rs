@@ -1,4 +1,4 @@
-//! What other parts of the kernel tell: signals, `io_uring`, modules, SELinux.
+//! What other parts of the kernel tell: signals, `io_uring`, modules, SELinux, floating-point registers.
 
 use super::ProcessId;
 use crate::wire;
@@ -52,5 +52,19 @@ wire! {
         pub class_length: u32,
         /// Not 0 where what was denied was also refused: the policy was enforced.
         pub enforced: u32,
+    }
+}
+
+wire! {
+    /// Body of [`Kind::Rounding`](super::Kind::Rounding): how often the process was seen in each mode since the last report.
+    pub struct Rounding {
+        /// Toward negative infinity.
+        pub down: u32,
+        /// Toward positive infinity.
+        pub up: u32,
+        /// Toward zero.
+        pub toward_zero: u32,
+        /// Always 0.
+        pub reserved: u32,
     }
 }

@@ -342,6 +342,7 @@ impl Engine {
             Record::IoUring(used) => self.uring(header, used),
             Record::Module(module, name) => self.module(header, module, name),
             Record::Denial(denial) => self.denial(header, denial),
+            Record::Rounding(rounding) => self.rounding(header, rounding),
         }
     }
 

@@ -205,6 +205,21 @@ impl Engine {
         );
     }
 
+    /// Rounding modes of a process.
+    pub(super) fn rounding(&mut self, header: &Header, rounding: &record::Rounding) {
+        let rounding = v1::FloatRounding {
+            down: rounding.down,
+            up: rounding.up,
+            toward_zero: rounding.toward_zero,
+        };
+        self.emit_message(
+            header,
+            EventKind::FloatRounding,
+            v1::event::Detail::FloatRounding(rounding),
+            None,
+        );
+    }
+
     /// What an exec changes beside the program: credentials, and code that the dynamic loader runs first.
     pub(super) fn beside_exec(&mut self, header: &Header, record: &ExecRecord<'_>) {
         let body = &record.body;

@@ -178,6 +178,11 @@ pub fn describe(sensor: Sensor) -> Description {
             tracepoint(&["selinux_audited"], "selinux_audited"),
             "denials of SELinux are not seen",
         ),
+        Sensor::Rounding => (
+            "float-rounding",
+            tracepoint(&["x86_fpu_regs_deactivated"], "fpu_regs_deactivated"),
+            "RandomX is not recognised by its arithmetic",
+        ),
     };
     Description {
         name,
@@ -206,6 +211,14 @@ pub fn part(sensor: Sensor) -> Option<Part> {
         Sensor::SelinuxDenials => Some(Part {
             name: "SELinux, or it is off",
             place: "/sys/fs/selinux",
+        }),
+        Sensor::Rounding => Some(Part {
+            name: "floating-point unit of x86",
+            place: if cfg!(target_arch = "x86_64") {
+                "/"
+            } else {
+                ""
+            },
         }),
         _ => None,
     }

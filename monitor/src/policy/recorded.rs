@@ -128,6 +128,7 @@ fn fits(kind: v1::EventKind, told: &v1::event::Detail) -> bool {
             | (Kind::LoaderVariable, Told::LoaderVariable(_))
             | (Kind::SelinuxDenial, Told::SelinuxDenial(_))
             | (Kind::CpuUsage, Told::CpuUsage(_))
+            | (Kind::FloatRounding, Told::FloatRounding(_))
     )
 }
 

@@ -55,6 +55,7 @@ pub const KINDS: &[&str] = &[
     "loader-variable",
     "selinux-denial",
     "cpu-usage",
+    "float-rounding",
 ];
 
 /// Kinds whose detail has not their own name.

@@ -92,8 +92,22 @@ pub(super) const CASES: &[Case] = &[
         &["selinux"],
         denied,
     ),
+    Case::new(
+        "float-rounding",
+        EventKind::FloatRounding,
+        &["float-rounding"],
+        rounded,
+    ),
     Case::new("cpu-burn", EventKind::CpuUsage, &["cpu"], busy).by(By::Anyone),
 ];
+
+fn rounded(_: &Facts, event: &Event) -> Result<(), String> {
+    let found = detail!(event, FloatRounding);
+    holds(
+        "every mode was seen",
+        found.down > 0 && found.up > 0 && found.toward_zero > 0,
+    )
+}
 
 const MODULE: &[&str] = &["module"];
 

@@ -83,6 +83,7 @@ const EXPECTED: &[Expected] = &[
     is("stratum-login", "miner.stratum", Critical),
     is("stratum-split", "miner.stratum", Critical),
     is("stratum-subscribe", "miner.behaviour", High),
+    is("float-rounding", "miner.randomx", Critical),
     // Credentials, by every way to the file.
     is("shadow-openat", "secret.shadow", Medium),
     is("shadow-openat2", "secret.shadow", Medium),

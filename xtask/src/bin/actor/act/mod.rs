@@ -25,6 +25,7 @@ mod network;
 mod payload;
 mod program;
 mod root;
+mod rounding;
 mod seccomp;
 mod sockets;
 mod sys;
@@ -78,7 +79,7 @@ impl Action {
     }
 }
 
-const ACTIONS: [&[Action]; 20] = [
+const ACTIONS: [&[Action]; 21] = [
     network::ACTIONS,
     sockets::ACTIONS,
     dns::ACTIONS,
@@ -97,6 +98,7 @@ const ACTIONS: [&[Action]; 20] = [
     kernel::ACTIONS,
     io_uring::ACTIONS,
     seccomp::ACTIONS,
+    rounding::ACTIONS,
     flood::ACTIONS,
     measure::ACTIONS,
 ];
