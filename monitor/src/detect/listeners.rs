@@ -56,18 +56,21 @@ impl Listeners {
     /// A TCP port that a process of the container with this slot listens on.
     #[must_use]
     pub fn port(&self, process: &Process, slot: u32) -> Option<u16> {
+        // It is asked by one thread, and not while it answers.
+        let mut procfs = self
+            .procfs
+            .as_ref()
+            .and_then(|procfs| procfs.try_borrow_mut().ok());
         if let Some(port) = self.told.peek(&process.key) {
-            return Some(*port);
+            // Programs that try whether a port is free listen for a moment, and are no services.
+            let has_closed =
+                procfs.is_some_and(|mut procfs| procfs.has_closed(process.key, slot, *port));
+            return (!has_closed).then_some(*port);
         }
         if process.source != Source::Procfs {
             return None;
         }
-        // It is asked by one thread, and not while it answers.
-        self.procfs
-            .as_ref()?
-            .try_borrow_mut()
-            .ok()?
-            .port(process.key, slot)
+        procfs.as_mut()?.port(process.key, slot)
     }
 }
 

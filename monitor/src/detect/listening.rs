@@ -1,4 +1,4 @@
-//! Whether a process listens on the network, from procfs.
+//! Whether a process listens on the network, or still has what came in there, from procfs.
 //!
 //! Asked on the thread that reads the kernel's rings, while the process lives. What one container can make it read is
 //! limited by the second, and answers are kept for a second.
@@ -27,10 +27,19 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 /// `TCP_LISTEN` of include/net/tcp_states.h, as /proc/net/tcp shows it.
 const LISTEN: &str = "0A";
 
+/// The TCP sockets that a process has open.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    /// The port of one that listens.
+    listens: Option<u16>,
+    /// All ports at its own end.
+    local: HashSet<u16>,
+}
+
 /// Looks processes up, within limits.
 #[derive(Debug)]
 pub struct Listening {
-    known: LruCache<ProcessKey, (Instant, Option<u16>)>,
+    known: LruCache<ProcessKey, (Instant, Sockets)>,
     second: Instant,
     /// Processes that were looked at in this second, by container.
     looked: HashMap<u32, u32>,
@@ -50,11 +59,22 @@ impl Listening {
     /// A TCP port that a process of the container with this slot has a listening socket for; `None` when it has none,
     /// is gone, or the container has used up its limit.
     pub fn port(&mut self, key: ProcessKey, slot: u32) -> Option<u16> {
+        self.sockets(key, slot)?.listens
+    }
+
+    /// Whether a process is there that listened on a port, and has no socket of that port any more: neither one that listens nor a
+    /// connection that came in there.
+    pub fn has_closed(&mut self, key: ProcessKey, slot: u32, port: u16) -> bool {
+        self.sockets(key, slot)
+            .is_some_and(|sockets| !sockets.local.contains(&port))
+    }
+
+    /// `None` when the process is gone, or the container has used up its limit.
+    fn sockets(&mut self, key: ProcessKey, slot: u32) -> Option<&Sockets> {
         let now = Instant::now();
-        if let Some((asked, port)) = self.known.get(&key)
-            && now.duration_since(*asked) < KEPT_FOR
-        {
-            return *port;
+        let is_fresh = |(asked, _): &(Instant, Sockets)| now.duration_since(*asked) < KEPT_FOR;
+        if self.known.peek(&key).is_some_and(is_fresh) {
+            return self.known.get(&key).map(|(_, sockets)| sockets);
         }
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
@@ -65,25 +85,28 @@ impl Listening {
             return None;
         }
         *looked += 1;
-        let port = port(key);
-        self.known.put(key, (now, port));
-        port
+        let sockets = look(key)?;
+        self.known.put(key, (now, sockets));
+        self.known.get(&key).map(|(_, sockets)| sockets)
     }
 }
 
-/// A TCP port that a process has a listening socket for; `None` when it has none or is gone.
-fn port(key: ProcessKey) -> Option<u16> {
-    let sockets = sockets(key.pid)?;
-    let port = ["tcp", "tcp6"]
-        .iter()
-        .find_map(|table| listening_port(key.pid, table, &sockets));
+/// The TCP sockets of a process; `None` when it is gone.
+fn look(key: ProcessKey) -> Option<Sockets> {
+    let inodes = inodes(key.pid)?;
+    let mut found = Sockets::default();
+    if !inodes.is_empty() {
+        for table in ["tcp", "tcp6"] {
+            read(key.pid, table, &inodes, &mut found);
+        }
+    }
     // The id must still have named the same process when it was read.
-    port.filter(|_| procfs::start_ticks(key.pid) == Some(key.start_ticks))
+    (procfs::start_ticks(key.pid) == Some(key.start_ticks)).then_some(found)
 }
 
 /// Inode numbers of the sockets that a process has open.
-fn sockets(pid: u32) -> Option<HashSet<u64>> {
-    let sockets: HashSet<u64> = fs::read_dir(format!("/proc/{pid}/fd"))
+fn inodes(pid: u32) -> Option<HashSet<u64>> {
+    let inodes = fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
         .take(MAX_DESCRIPTORS)
         .flatten()
@@ -97,47 +120,52 @@ fn sockets(pid: u32) -> Option<HashSet<u64>> {
                 .ok()
         })
         .collect();
-    (!sockets.is_empty()).then_some(sockets)
+    Some(inodes)
 }
 
-/// The port of the first listening socket in a table of the process's network namespace that is one of `sockets`.
-fn listening_port(pid: u32, table: &str, sockets: &HashSet<u64>) -> Option<u16> {
-    let file = fs::File::open(format!("/proc/{pid}/net/{table}")).ok()?;
-    BufReader::new(file.take(MAX_TABLE))
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| {
-            let (port, inode) = listening(&line)?;
-            sockets.contains(&inode).then_some(port)
-        })
-}
-
-/// Port and inode of a line of `/proc/net/tcp`, when it is that of a listening socket.
-fn listening(line: &str) -> Option<(u16, u64)> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    if *fields.get(3)? != LISTEN {
-        return None;
+/// Adds the sockets of a table of the process's network namespace that are among `inodes`.
+fn read(pid: u32, table: &str, inodes: &HashSet<u64>, found: &mut Sockets) {
+    let Ok(file) = fs::File::open(format!("/proc/{pid}/net/{table}")) else {
+        return;
+    };
+    let lines = BufReader::new(file.take(MAX_TABLE)).lines();
+    for line in lines.map_while(Result::ok) {
+        if let Some((port, inode, listens)) = socket(&line)
+            && inodes.contains(&inode)
+        {
+            found.local.insert(port);
+            if listens {
+                found.listens.get_or_insert(port);
+            }
+        }
     }
+}
+
+/// Local port and inode of a line of `/proc/net/tcp`, and whether it listens.
+fn socket(line: &str) -> Option<(u16, u64, bool)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
     let (_, port) = fields.get(1)?.rsplit_once(':')?;
     Some((
         u16::from_str_radix(port, 16).ok()?,
         fields.get(9)?.parse().ok()?,
+        *fields.get(3)? == LISTEN,
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     #[test]
-    fn only_listening_sockets_count() {
+    fn sockets_that_listen_are_told_from_connections() {
         let listen =
             "0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1 x";
-        assert_eq!(listening(listen), Some((8_080, 4_711)));
-        assert_eq!(listening(&listen.replace(" 0A ", " 01 ")), None);
-        assert_eq!(listening("sl local_address"), None);
+        assert_eq!(socket(listen), Some((8_080, 4_711, true)));
+        let connection = listen.replace(" 0A ", " 01 ");
+        assert_eq!(socket(&connection), Some((8_080, 4_711, false)));
+        assert_eq!(socket("sl local_address"), None);
     }
 
     #[test]
@@ -148,13 +176,23 @@ mod tests {
             start_ticks: procfs::start_ticks(pid).expect("alive"),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-        assert!(port(key).is_some());
+        let port = listener.local_addr().expect("bound").port();
+        assert!(look(key).is_some_and(|found| found.listens.is_some()));
+        assert!(!Listening::default().has_closed(key, 1, port));
         let other = ProcessKey {
             start_ticks: key.start_ticks + 1,
             ..key
         };
-        assert_eq!(port(other), None, "another process under the same id");
+        assert!(look(other).is_none(), "another process under the same id");
+        assert!(!Listening::default().has_closed(other, 1, port));
+
+        // As tools do that serve one connection only.
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        let (connection, _) = listener.accept().expect("accepted");
         drop(listener);
+        assert!(!Listening::default().has_closed(key, 1, port));
+        drop((connection, client));
+        assert!(Listening::default().has_closed(key, 1, port));
     }
 
     #[test]
