@@ -23,6 +23,7 @@ use crate::{
     event::{Detail, Event},
     policy::{
         condition::View,
+        file::Severity,
         rule::{ActiveRule, After, Exception, Logic},
         select::Selected,
         set::RuleSet,
@@ -295,7 +296,12 @@ impl Evaluator {
         let fold = super::fold::values(&rule.fold.by, &view);
         let finding = match hit.said {
             Some(said) => Some(*said),
-            None => say(rule, event, &view, evidence),
+            None => {
+                let severity = rule.severity(&view, |after| {
+                    earlier(&mut self.found, after, event).is_some()
+                });
+                say(rule, severity, event, &view, evidence)
+            }
         };
         for per in scope::ALL {
             if let Some(key) = scope::key(per, event) {
@@ -332,6 +338,7 @@ fn earlier(
 /// What the rule of a condition says.
 fn say(
     rule: &Arc<ActiveRule>,
+    severity: Severity,
     event: &Event,
     view: &View<'_>,
     evidence: Vec<u64>,
@@ -347,7 +354,7 @@ fn say(
         .collect();
     Some(Finding {
         rule: Arc::clone(&rule.rule),
-        severity: rule.severity(view),
+        severity,
         message,
         ancestors: event.ancestors.clone(),
         injected_by: event.injected_by.clone(),

@@ -268,6 +268,8 @@ pub struct Raise {
     /// When, in CEL.
     #[schemars(with = "String")]
     pub when: Spanned<String>,
+    /// Not where another rule has found something before.
+    pub unless: Option<AfterForm>,
 }
 
 /// How often something has to come.

@@ -50,8 +50,8 @@ pub struct ActiveRule {
     pub condition: String,
     /// The workloads that it is about.
     pub selector: Selector,
-    /// Severities that rise, with their conditions.
-    pub raise: Vec<(Severity, Condition)>,
+    /// When it matters more.
+    pub raise: Vec<Raise>,
     /// It has to come several times.
     pub threshold: Option<Threshold>,
     /// Rules that have to have found something before.
@@ -99,7 +99,18 @@ pub struct Threshold {
     pub distinct: Vec<String>,
 }
 
-/// See [`ActiveRule::after`].
+/// See [`ActiveRule::raise`].
+#[derive(Debug)]
+pub struct Raise {
+    /// The severity.
+    pub to: Severity,
+    /// When.
+    pub when: Condition,
+    /// Not where a rule has found something before.
+    pub unless: Option<After>,
+}
+
+/// See [`ActiveRule::after`], [`Raise::unless`].
 #[derive(Debug)]
 pub struct After {
     /// The rule's id.
@@ -126,13 +137,14 @@ impl ActiveRule {
         matches!(&self.logic, Logic::Detector(name) if name == "shell")
     }
 
-    /// How much a finding matters.
+    /// How much a finding matters. `was_found` tells whether another rule has found something before.
     #[must_use]
-    pub fn severity(&self, view: &View<'_>) -> Severity {
+    pub fn severity(&self, view: &View<'_>, mut was_found: impl FnMut(&After) -> bool) -> Severity {
         self.raise
             .iter()
-            .filter(|(_, condition)| condition.holds(view))
-            .map(|(severity, _)| *severity)
+            .filter(|raise| raise.when.holds(view))
+            .filter(|raise| !raise.unless.as_ref().is_some_and(&mut was_found))
+            .map(|raise| raise.to)
             .fold(self.rule.severity, Severity::max)
     }
 }

@@ -213,6 +213,8 @@ process_fields! {
         |subject| Value::Text(&subject.process.program.tty);
     "interactive", Bool; "It has a controlling terminal, or a terminal as standard input.",
         |subject| Value::Bool(subject.process.program.is_interactive());
+    "terminal_pid", Int; "Its process id where it has a terminal, else 0: to fold by, tells sessions of people apart and not what is run again and again.",
+        |subject| number(if subject.process.program.is_interactive() { subject.process.key.pid } else { 0 });
     "stdin", Text, DESCRIPTORS; "What descriptor 0 was when the program was run.",
         |subject| stdio(subject, 0);
     "stdout", Text, DESCRIPTORS; "What descriptor 1 was when the program was run.",

@@ -16,8 +16,8 @@ use crate::policy::{
         Condition, Environment, Message, fields,
         schema::{self, KINDS},
     },
-    file::{PolicyFile, RuleForm, Select, Severity},
-    rule::{ActiveRule, After, Fold, Logic, Rule, Score, Threshold},
+    file::{AfterForm, PolicyFile, RuleForm, Select},
+    rule::{ActiveRule, After, Fold, Logic, Raise, Rule, Score, Threshold},
     select::Selector,
     source::Source,
 };
@@ -92,20 +92,7 @@ impl Loader {
         let after = form
             .after
             .iter()
-            .map(|form| {
-                if form.within.0 > MAX_WITHIN {
-                    self.wrong(
-                        source,
-                        &form.rule,
-                        "looking back more than a day is too long",
-                    );
-                }
-                After {
-                    rule: form.rule.value.clone(),
-                    within: form.within.0,
-                    per: form.per,
-                }
-            })
+            .map(|form| self.after(source, form))
             .collect();
         self.cases.extend(form.cases.iter().map(|case| Case {
             rule: id.value.clone(),
@@ -265,12 +252,7 @@ impl Loader {
         }
     }
 
-    fn raise(
-        &mut self,
-        source: &Source,
-        form: &RuleForm,
-        environment: &Environment,
-    ) -> Vec<(Severity, Condition)> {
+    fn raise(&mut self, source: &Source, form: &RuleForm, environment: &Environment) -> Vec<Raise> {
         form.raise
             .iter()
             .filter_map(|raise| {
@@ -282,8 +264,14 @@ impl Loader {
                     );
                     self.wrong(source, &raise.when, message);
                 }
+                let unless = raise.unless.as_ref();
+                let unless = unless.map(|form| self.after(source, form));
                 match Condition::compile(&raise.when.value, environment) {
-                    Ok(condition) => Some((raise.to, condition)),
+                    Ok(when) => Some(Raise {
+                        to: raise.to,
+                        when,
+                        unless,
+                    }),
                     Err(mistakes) => {
                         self.mistakes(source, &raise.when, &mistakes);
                         None
@@ -291,6 +279,22 @@ impl Loader {
                 }
             })
             .collect()
+    }
+
+    /// What has to have been found before.
+    fn after(&mut self, source: &Source, form: &AfterForm) -> After {
+        if form.within.0 > MAX_WITHIN {
+            self.wrong(
+                source,
+                &form.rule,
+                "looking back more than a day is too long",
+            );
+        }
+        After {
+            rule: form.rule.value.clone(),
+            within: form.within.0,
+            per: form.per,
+        }
     }
 
     fn threshold(
@@ -357,7 +361,8 @@ impl Loader {
                     }
                     waits.entry(&form.id.value).or_default().push(part);
                 }
-                for after in &form.after {
+                let unless = form.raise.iter().filter_map(|raise| raise.unless.as_ref());
+                for after in form.after.iter().chain(unless) {
                     if !self.places.contains_key(&after.rule.value) {
                         let hint = schema::nearest(&after.rule.value, self.places.keys().cloned())
                             .map_or_else(String::new, |id| format!("; did you mean `{id}`?"));
