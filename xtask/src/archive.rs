@@ -33,14 +33,7 @@ impl Archive {
             std::fs::create_dir_all(archive.directory.join(sub))
                 .with_context(|| format!("could not {doing}"))?;
         }
-        let mut targets = Command::new("apt-get");
-        targets.args(["indextargets", "--format", "$(SITE)"]);
-        let sites = command::output(&mut targets, "ask apt which mirrors it uses")?;
-        let Some(site) = mirror(&sites) else {
-            bail!(
-                "could not {doing}: apt on this system uses no mirror whose address ends in /debian"
-            );
-        };
+        let site = mirror().with_context(|| format!("could not {doing}"))?;
         let sources = format!("deb [signed-by={KEYRING}] {site} {suite} main\n");
         let list = archive.directory.join("sources.list");
         let fresh = std::fs::read_to_string(&list).is_ok_and(|known| known == sources)
@@ -144,8 +137,19 @@ impl Archive {
     }
 }
 
-/// The host's mirror of the main Debian archive, out of the sites of all its package lists.
-fn mirror(sites: &str) -> Option<&str> {
+/// The mirror of the main Debian archive that the host's apt uses.
+pub(crate) fn mirror() -> Result<String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(SITE)"]);
+    let sites = command::output(&mut targets, "ask apt which mirrors it uses")?;
+    match main_archive(&sites) {
+        Some(site) => Ok(site.to_owned()),
+        None => bail!("apt on this system uses no mirror whose address ends in /debian"),
+    }
+}
+
+/// The main Debian archive's, out of the sites of all package lists.
+fn main_archive(sites: &str) -> Option<&str> {
     sites
         .lines()
         .map(|site| site.trim_end_matches('/'))
@@ -172,8 +176,11 @@ mod tests {
     #[test]
     fn the_main_archive_is_told_from_security_and_third_parties() {
         let sites = "http://mirror.example/debian-security\nhttps://packages.example/tools\nhttp://mirror.example/debian/\n";
-        assert_eq!(mirror(sites), Some("http://mirror.example/debian"));
-        assert_eq!(mirror("http://mirror.example/debian-security\n"), None);
+        assert_eq!(main_archive(sites), Some("http://mirror.example/debian"));
+        assert_eq!(
+            main_archive("http://mirror.example/debian-security\n"),
+            None
+        );
     }
 
     #[test]

@@ -5,11 +5,13 @@
 mod archive;
 mod bench;
 mod command;
+mod debian;
 mod fuzz;
 mod install;
 mod packages;
 mod paths;
 mod programs;
+mod quiet;
 mod report;
 mod run;
 mod test;
@@ -40,12 +42,14 @@ Examples:
   cargo xtask run --demo                     build, watch this host, show a first alert
   cargo xtask run -- --cri-socket none       arguments after -- are the agent's
   cargo xtask test                           everything that a change must pass
+  cargo xtask quiet --record                 what healthy workloads alarm, with a report
   cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
   cargo xtask bench --record                 what the agent costs, with a report
   cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
 
 What is missing is fetched: bpf-linker, cargo-fuzz, QEMU and kernels into the
-user's cache directory, container runtimes for the tests through apt.";
+user's cache directory, as is an image of Debian for the tests; container runtimes
+come through apt.";
 
 #[derive(Subcommand)]
 enum Task {
@@ -64,6 +68,12 @@ enum Task {
     },
     /// Format, lints, unit tests, fuzzing, and where possible end-to-end tests and virtual machines
     Test,
+    /// Run healthy workloads in containers, and count the alerts that they cause
+    Quiet {
+        /// Write the counts to xtask/records/quiet.md
+        #[arg(long)]
+        record: bool,
+    },
     /// Try generated inputs on what reads records, DNS messages and first bytes of connections
     Fuzz {
         /// How long to try each target
@@ -132,6 +142,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Run { demo, arguments } => run::run(demo, &arguments),
         Task::Test => test::run(),
+        Task::Quiet { record } => quiet::run(record),
         Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,

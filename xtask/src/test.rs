@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, fuzz, packages, paths, programs, vm};
+use crate::{command, debian, fuzz, packages, paths, programs, vm};
 
 /// Container runtimes and what their test images are made of.
-const RUNTIMES: [&str; 6] = [
+pub(crate) const RUNTIMES: [&str; 6] = [
     "containerd",
     "runc",
     "podman",
@@ -17,6 +17,9 @@ const RUNTIMES: [&str; 6] = [
     "conmon",
     "busybox-static",
 ];
+
+/// What runtimes and images are needed to do.
+pub(crate) const PURPOSE: &str = "test with real containers";
 
 /// How long each fuzz target runs.
 const FUZZING_SECONDS: u32 = 5;
@@ -66,19 +69,14 @@ pub(crate) fn run() -> Result<ExitCode> {
         if !command::is_root() {
             return Ok(Outcome::Skipped("needs root".to_owned()));
         }
-        packages::ensure(&RUNTIMES, "test with real containers")?;
+        packages::ensure(&RUNTIMES, PURPOSE)?;
         let (path, record) = vm::record_of_host()?;
-        let mut tests = toolchain.cargo();
-        tests.env("WATCHKEEPER_RECORD", path).args([
-            "test",
-            "--package",
-            "watchkeeper",
-            "--test",
-            "e2e",
-            "--",
-            "--test-threads=1",
-        ]);
-        let outcome = outcome(&mut tests)?;
+        let mut suite = toolchain.cargo();
+        suite.args(["test", "--package", "watchkeeper", "--test", "e2e"]);
+        suite.args(["--", "--test-threads=1"]);
+        suite.env(debian::STORE, debian::store(PURPOSE)?);
+        suite.env("WATCHKEEPER_RECORD", path);
+        let outcome = outcome(&mut suite)?;
         record.end()?;
         Ok(outcome)
     });

@@ -6,6 +6,7 @@ pub(crate) mod agent;
 pub(crate) mod cgroup;
 pub(crate) mod command;
 pub(crate) mod containerd;
+pub(crate) mod debian;
 pub(crate) mod image;
 pub(crate) mod mounts;
 pub(crate) mod podman;

@@ -11,6 +11,8 @@ use super::{cgroup, command, image, mounts, processes};
 /// Storage for containers. Dropping it removes the containers and what they left.
 pub(crate) struct Podman {
     directory: TempDir,
+    /// A store of images that is only read.
+    images: Option<PathBuf>,
 }
 
 impl Podman {
@@ -23,13 +25,23 @@ impl Podman {
         podman
     }
 
+    /// Storage with the tests' image, and the images of a store that is there already.
+    pub(crate) fn with_images(store: PathBuf) -> Self {
+        let mut podman = Self::start();
+        podman.images = Some(store);
+        podman
+    }
+
     /// Storage with nothing in it.
     pub(crate) fn without_image() -> Self {
         let directory = tempfile::Builder::new()
             .prefix("watchkeeper-podman-")
             .tempdir()
             .expect("a temporary directory can be made");
-        let podman = Self { directory };
+        let podman = Self {
+            directory,
+            images: None,
+        };
         // The limits are those that need no CAP_SYS_RESOURCE.
         let configuration = format!(
             "[engine]\n\
@@ -76,20 +88,35 @@ impl Podman {
             .arg(path.join("root"))
             .arg("--runroot")
             .arg(path.join("run"))
-            .arg("--storage-driver=overlay")
-            .args(arguments);
+            .arg("--storage-driver=overlay");
+        if let Some(images) = &self.images {
+            let option = format!("overlay.imagestore={}", images.display());
+            command.arg("--storage-opt").arg(option);
+        }
+        command.args(arguments);
         command
     }
 
-    /// Starts a container in the background.
+    /// Starts a container of the tests' image in the background.
     pub(crate) fn run<S: AsRef<str>>(
         &self,
         name: &str,
         options: &[&str],
         entry: &[S],
     ) -> Container<'_> {
+        self.run_image(image::NAME, name, options, entry)
+    }
+
+    /// Starts a container in the background.
+    pub(crate) fn run_image<S: AsRef<str>>(
+        &self,
+        image: &str,
+        name: &str,
+        options: &[&str],
+        entry: &[S],
+    ) -> Container<'_> {
         let mut run = self.command(&["run", "-d", "--name", name]);
-        run.args(options).arg(image::NAME);
+        run.args(options).arg(image);
         run.args(entry.iter().map(AsRef::as_ref));
         let id = command::succeed(&mut run);
         Container {
@@ -158,6 +185,17 @@ impl Container<'_> {
     /// The digest of its image.
     pub(crate) fn image_digest(&self) -> String {
         self.inspect("{{.ImageDigest}}")
+    }
+
+    /// Whether its first process runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.inspect("{{.State.Running}}") == "true"
+    }
+
+    /// What it wrote on its standard output and standard error.
+    pub(crate) fn logs(&self) -> String {
+        let logs = command::output(&mut self.podman.command(&["logs", &self.name]));
+        command::text(&logs.stdout) + &command::text(&logs.stderr)
     }
 
     fn inspect(&self, format: &str) -> String {
