@@ -7,6 +7,7 @@
 mod build;
 mod probes;
 mod report;
+mod session;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
