@@ -213,7 +213,8 @@ fn credentials(directory: &Path, status: &str) -> Credentials {
 }
 
 /// The value of a line of `/proc/PID/status`.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status
         .lines()
         .find_map(|line| line.strip_prefix(name))
@@ -301,7 +302,9 @@ fn read_bytes(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn read_text(path: &Path) -> Option<String> {
+/// The text of a file of procfs, as far as so much of it is read; `None` when it is not there.
+#[must_use]
+pub fn read_text(path: &Path) -> Option<String> {
     read_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -349,6 +349,7 @@ pub fn container(container: &Container) -> v1::Container {
         cap_bounding: identity::capabilities(container.first_capabilities().0),
         user_namespace: container.first_capabilities().1,
         sandbox: description.sandbox,
+        isolation: None,
     }
 }
 

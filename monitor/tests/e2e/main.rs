@@ -18,6 +18,7 @@ mod flood;
 mod harness;
 mod health;
 mod history;
+mod isolation;
 mod json;
 mod losses;
 mod metrics;
