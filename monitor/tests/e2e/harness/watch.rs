@@ -285,7 +285,10 @@ impl Agent {
         let mut client = ContainersClient::new(connect(&self.socket()).await);
         let response = within(
             "Containers.List",
-            client.list(ContainersListRequest { ended }),
+            client.list(ContainersListRequest {
+                ended,
+                isolation: false,
+            }),
         )
         .await;
         let response = response.expect("containers can be listed");
