@@ -116,9 +116,11 @@ impl Isolation {
         let inode = |path: &Path| fs::metadata(path).ok().map(|found| found.ino());
         let is_host = |name: &&str| {
             let own = inode(&directory.join("ns").join(name));
-            own.is_some() && own == inode(&Path::new("/proc/1/ns").join(name))
+            let host = of_host(|process| inode(&process.join("ns").join(name)));
+            own.is_some() && own == host
         };
-        let host = procfs::read_text(Path::new("/proc/1/mountinfo")).unwrap_or_default();
+        let host = of_host(|process| procfs::read_text(&process.join("mountinfo")));
+        let host = host.unwrap_or_default();
         let (read_only_root, mounts) = mounts(&text("mountinfo").unwrap_or_default(), &host);
         Some(Self {
             host_namespaces: NAMESPACES.into_iter().filter(is_host).collect(),
@@ -178,6 +180,14 @@ impl Isolation {
         }
         found
     }
+}
+
+/// What is read of the host's first process or, where that is shielded, of the kernel's first thread, which stays where the kernel
+/// began.
+fn of_host<T>(read: impl Fn(&Path) -> Option<T>) -> Option<T> {
+    ["/proc/1", "/proc/2"]
+        .into_iter()
+        .find_map(|process| read(Path::new(process)))
 }
 
 /// SELinux: `user:role:type:level`. AppArmor: the profile and its mode, or `unconfined`.

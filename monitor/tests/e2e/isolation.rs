@@ -38,9 +38,10 @@ async fn what_weakens_a_container_is_told_and_a_confined_one_is_clean() {
     assert_eq!(found["seccomp"], "filter", "{found}");
     assert_eq!(found["noNewPrivileges"], true, "{found}");
     assert_eq!(found["readOnlyRoot"], true, "{found}");
-    assert_eq!(found["capEffective"], Value::Array(Vec::new()), "{found}");
-    assert_eq!(found["mounts"], Value::Array(Vec::new()), "{found}");
-    assert_eq!(found["weaknesses"], Value::Array(Vec::new()), "{found}");
+    // What is empty is left out.
+    for field in ["capEffective", "mounts", "weaknesses"] {
+        assert!(found[field].is_null(), "{field}: {found}");
+    }
 
     let found = isolation(&agent, &open.id);
     assert_eq!(found["uid"], 0, "{found}");

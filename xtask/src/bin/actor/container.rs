@@ -32,7 +32,7 @@ pub(crate) struct Container {
 impl Container {
     /// Starts a container whose first process is the service of [`crate::service`].
     pub(crate) fn start() -> Result<Self> {
-        Self::run(Pids::Own, |_| {
+        Self::run(Pids::OwnInProc, |_| {
             let mut service = Command::new("/proc/self/exe");
             service.arg("service").arg(PORT.to_string());
             service.stdout(Stdio::null());

@@ -21,13 +21,16 @@ const ENTERED: [(&str, CloneFlags); 4] = [
 /// Whether a container has process ids of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pids {
+    /// `/proc` still shows those of the host.
     Own,
+    /// `/proc` shows them.
+    OwnInProc,
     /// Those of the host, as a pod with `hostPID: true` has.
     Host,
 }
 
-/// Starts `command` in new mount, UTS, IPC and network namespaces, in the cgroup behind `door`; with [`Pids::Own`] as
-/// process 1 of a new PID namespace, which `/proc` shows then.
+/// Starts `command` in new mount, UTS, IPC and network namespaces, in the cgroup behind `door`; unless with
+/// [`Pids::Host`] as process 1 of a new PID namespace.
 pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<Child> {
     let enter = move || {
         nix::unistd::write(&door, b"0")?;
@@ -44,7 +47,7 @@ pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<
             MsFlags::MS_REC | MsFlags::MS_PRIVATE,
             None::<&str>,
         )?;
-        if pids == Pids::Own {
+        if pids == Pids::OwnInProc {
             let proc = Some("proc");
             nix::mount::mount(proc, "/proc", proc, MsFlags::empty(), None::<&str>)?;
         }
@@ -54,7 +57,7 @@ pub(crate) fn spawn_new(mut command: Command, pids: Pids, door: File) -> Result<
     // short enough for nix to terminate them on the stack.
     unsafe { command.pre_exec(enter) };
     let choose = || match pids {
-        Pids::Own => unshare(CloneFlags::CLONE_NEWPID),
+        Pids::Own | Pids::OwnInProc => unshare(CloneFlags::CLONE_NEWPID),
         Pids::Host => Ok(()),
     };
     children_in(choose, || command.spawn()).context("could not start a process in new namespaces")
