@@ -125,12 +125,12 @@ impl ReverseShells {
         if connection.protocol() == v1::Protocol::Unix {
             return None;
         }
-        let remote = remote(connection);
         // The shells of multi-call binaries run their other applets without a new program.
         if is_outbound
             && let Some(shell) = process.program.shell()
             && !shell.family.contains(' ')
         {
+            let remote = remote(connection);
             let message = format!(
                 "{} ({}) itself connects to {remote}",
                 process.program.exe, shell.family
@@ -142,6 +142,7 @@ impl ReverseShells {
         if connection.outcome() == v1::Outcome::Failed || !is_redirected(event, process) {
             return None;
         }
+        let remote = remote(connection);
         let pipe = (slot, process.program.stdio[0].inode);
         if let Some(shell) = self.shells.get(&pipe) {
             let message = format!(

@@ -107,11 +107,17 @@ pub fn capability_bits(names: &[String]) -> u64 {
 
 /// Names of the capabilities of a set ("CAP_SYS_ADMIN"), as far as they have one.
 pub fn capability_names(set: u64) -> impl Iterator<Item = &'static str> {
-    CAPABILITIES
-        .iter()
-        .enumerate()
-        .filter(move |(number, _)| set & (1 << number) != 0)
-        .map(|(_, name)| *name)
+    let mut rest = set;
+    std::iter::from_fn(move || {
+        while rest != 0 {
+            let number = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(name) = CAPABILITIES.get(number) {
+                return Some(*name);
+            }
+        }
+        None
+    })
 }
 
 /// Names of all capabilities of a set; just "ALL" for a full one.

@@ -51,7 +51,7 @@ impl Words {
     }
 
     /// The texts, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.list.iter().map(String::as_str)
     }
 }

@@ -1,12 +1,98 @@
-//! Functions of conditions that CEL has not: about paths, names of hosts, and addresses. What they compare with is prepared
-//! when the condition is loaded.
+//! Functions of conditions about regular expressions, paths, names of hosts, and addresses. What they compare with is prepared when
+//! the condition is loaded.
 
 use std::net::IpAddr;
 
 use memchr::memmem::Finder;
+use regex::bytes::{RegexSet, RegexSetBuilder};
+use regex_syntax::{
+    ParserBuilder,
+    hir::{Look, literal::Extractor},
+};
 
 use super::environment::Words;
 use crate::watch::pattern::{Pattern, with_components};
+
+/// Most bytes that a regular expression may take.
+const MAX_REGEX: usize = 1 << 20;
+
+/// Regular expressions, one of which is to match.
+pub(super) struct Expressions {
+    all: RegexSet,
+    first: Edge,
+}
+
+impl Expressions {
+    pub(super) fn new<'a>(
+        expressions: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Self, String> {
+        let all = RegexSetBuilder::new(expressions.clone())
+            .unicode(false)
+            .size_limit(MAX_REGEX)
+            .build()
+            .map_err(|error| {
+                let message = error.to_string();
+                let last = message.lines().last().unwrap_or_default();
+                format!("not a regular expression: {}", last.trim())
+            })?;
+        let first = expressions.map(first_bytes).collect::<Option<Vec<_>>>();
+        let first = first.map_or_else(Edge::any, |bytes| {
+            Edge::of(bytes.concat().into_iter().map(Some))
+        });
+        Ok(Self { all, first })
+    }
+
+    pub(super) fn match_one(&self, text: &str) -> bool {
+        self.first.is(text.bytes().next()) && self.all.is_match(text.as_bytes())
+    }
+}
+
+/// What the first byte, or the last, has to be of a text that has one of several beginnings, or endings. Of most texts it is
+/// something else, and they need not be looked at further.
+pub(super) struct Edge(Option<Box<[bool; 256]>>);
+
+impl Edge {
+    /// Any, or none.
+    fn any() -> Self {
+        Self(None)
+    }
+
+    /// One of these; any where one of them is `None`.
+    pub(super) fn of(bytes: impl Iterator<Item = Option<u8>>) -> Self {
+        let mut edge = Box::new([false; 256]);
+        for byte in bytes {
+            match byte {
+                Some(byte) => edge[usize::from(byte)] = true,
+                None => return Self::any(),
+            }
+        }
+        Self(Some(edge))
+    }
+
+    pub(super) fn is(&self, byte: Option<u8>) -> bool {
+        match (&self.0, byte) {
+            (Some(edge), Some(byte)) => edge[usize::from(byte)],
+            (Some(_), None) => false,
+            (None, _) => true,
+        }
+    }
+}
+
+/// The bytes that everything begins with that a regular expression matches, if it only matches from the beginning of a text.
+fn first_bytes(expression: &str) -> Option<Vec<u8>> {
+    let parsed = ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .build()
+        .parse(expression)
+        .ok()?;
+    if !parsed.properties().look_set_prefix().contains(Look::Start) {
+        return None;
+    }
+    let beginnings = Extractor::new().extract(&parsed);
+    let first = beginnings.literals()?.iter();
+    first.map(|text| text.as_bytes().first().copied()).collect()
+}
 
 /// Patterns of paths, one of which is to match.
 pub(super) struct Paths {
@@ -58,7 +144,11 @@ fn first_component(path: &str) -> &str {
 }
 
 /// Domains: a name is within one when it is the domain or below it.
-pub(super) struct Domains(Words);
+pub(super) struct Domains {
+    all: Words,
+    /// Their last labels: what is within none of them is mostly told by that.
+    top: Words,
+}
 
 impl Domains {
     pub(super) fn new<'a>(domains: impl Iterator<Item = &'a str>) -> Result<Self, String> {
@@ -72,15 +162,21 @@ impl Domains {
             }
             Ok(name)
         };
-        let domains = domains.map(normal).collect::<Result<_, _>>()?;
-        Ok(Self(Words::new(domains)))
+        let all = domains.map(normal).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            top: Words::new(all.iter().map(|name| top(name).to_owned()).collect()),
+            all: Words::new(all),
+        })
     }
 
     /// Names of hosts come in lower case, as the agent writes them.
     pub(super) fn contains(&self, name: &str) -> bool {
         let mut rest = name.trim_end_matches('.');
+        if !self.top.contains(top(rest)) {
+            return false;
+        }
         loop {
-            if self.0.contains(rest) {
+            if self.all.contains(rest) {
                 return true;
             }
             match rest.split_once('.') {
@@ -89,6 +185,11 @@ impl Domains {
             }
         }
     }
+}
+
+/// The last label of a name.
+fn top(name: &str) -> &str {
+    memchr::memrchr(b'.', name.as_bytes()).map_or(name, |dot| &name[dot + 1..])
 }
 
 /// Networks of IPv4 and IPv6: their first address and how many bits of it are theirs.
@@ -144,6 +245,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_expression_is_only_asked_of_texts_that_begin_as_it_does() {
+        let first = |expression| {
+            first_bytes(expression).map(|mut bytes| {
+                bytes.sort_unstable();
+                bytes.dedup();
+                String::from_utf8(bytes).expect("of these tests")
+            })
+        };
+        for (expression, expected) in [
+            ("^(kubectl|helm[0-9]?|k9s)$", Some("hk")),
+            ("^\\[?(kworker|irq)", Some("[ik")),
+            ("^-?-?x", Some("-x")),
+            ("^(?i)ab", Some("Aa")),
+            ("^[4-7]0", Some("4567")),
+            ("kubectl", None),
+            ("^a|b", None),
+            ("(?m)^a", None),
+            ("^a*", None),
+            ("^.b", None),
+            ("^", None),
+        ] {
+            assert_eq!(first(expression).as_deref(), expected, "{expression}");
+        }
+        let both = Expressions::new(["^ab", "^[cd]"].into_iter()).expect("valid");
+        for (text, expected) in [
+            ("ab", true),
+            ("dx", true),
+            ("ac", false),
+            ("xab", false),
+            ("", false),
+        ] {
+            assert_eq!(both.match_one(text), expected, "{text}");
+        }
+        let anywhere = Expressions::new(["^ab", "c"].into_iter()).expect("valid");
+        assert!(anywhere.match_one("xc") && !anywhere.match_one("xab"));
+    }
+
+    #[test]
     fn a_name_is_within_its_domains() {
         let domains = Domains::new(["Pool.example", "*.other.test"].into_iter()).expect("valid");
         for (name, expected) in [
@@ -151,6 +290,8 @@ mod tests {
             ("eu.pool.example", true),
             ("eu.pool.example.", true),
             ("notpool.example", false),
+            ("pool.test", false),
+            ("pool.example.local", false),
             ("example", false),
             ("a.other.test", true),
             ("", false),

@@ -4,22 +4,19 @@ use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use cel::common::ast::{CallExpr, IdedExpr};
-use regex::bytes::{RegexSet, RegexSetBuilder};
+use memchr::memmem::Finder;
 
 use super::{Checker, Kind, Node, Scope, Test, Text, Words};
 use crate::{
     container::model::Labels,
     policy::condition::{
         fields::meant,
-        functions::{Domains, Networks, Paths},
+        functions::{Domains, Edge, Expressions, Networks, Paths},
         node::Number,
         schema,
     },
     process::execution::base_name,
 };
-
-/// Most bytes that a regular expression may take.
-const MAX_REGEX: usize = 1 << 20;
 
 /// What can be asked of a string.
 const METHODS: [&str; 9] = [
@@ -120,18 +117,24 @@ impl Checker<'_> {
             }
         };
         let prepared: Result<Test, String> = match name {
-            "startsWith" => Ok(Box::new(move |scope| {
-                given.iter().any(|part| text(scope).starts_with(part))
-            })),
-            "endsWith" => Ok(Box::new(move |scope| {
-                given.iter().any(|part| text(scope).ends_with(part))
-            })),
-            "contains" => AhoCorasick::new(given.iter())
-                .map(|parts| Box::new(move |scope: &Scope<'_>| parts.is_match(text(scope))) as Test)
-                .map_err(|error| error.to_string()),
-            "matches" => expressions(&given).map(|expressions| {
-                Box::new(move |scope: &Scope<'_>| expressions.is_match(text(scope).as_bytes()))
-                    as Test
+            "startsWith" => {
+                let first = Edge::of(given.iter().map(|part| part.bytes().next()));
+                Ok(Box::new(move |scope| {
+                    let text = text(scope);
+                    first.is(text.bytes().next()) && given.iter().any(|part| text.starts_with(part))
+                }))
+            }
+            "endsWith" => {
+                let last = Edge::of(given.iter().map(|part| part.bytes().next_back()));
+                Ok(Box::new(move |scope| {
+                    let text = text(scope);
+                    last.is(text.bytes().next_back())
+                        && given.iter().any(|part| text.ends_with(part))
+                }))
+            }
+            "contains" => contains(text, &given),
+            "matches" => Expressions::new(given.iter()).map(|expressions| {
+                Box::new(move |scope: &Scope<'_>| expressions.match_one(text(scope))) as Test
             }),
             "matchesPath" => Paths::new(given.iter())
                 .map(|paths| Box::new(move |scope: &Scope<'_>| paths.matches(text(scope))) as Test),
@@ -150,16 +153,17 @@ impl Checker<'_> {
     }
 }
 
-fn expressions(given: &Words) -> Result<RegexSet, String> {
-    RegexSetBuilder::new(given.iter())
-        .unicode(false)
-        .size_limit(MAX_REGEX)
-        .build()
-        .map_err(|error| {
-            let message = error.to_string();
-            let last = message.lines().last().unwrap_or_default();
-            format!("not a regular expression: {}", last.trim())
-        })
+/// One part is found faster by itself.
+fn contains(text: Text, given: &Words) -> Result<Test, String> {
+    let parts: Vec<&str> = given.iter().collect();
+    if let [part] = parts[..] {
+        let part = Finder::new(part).into_owned();
+        return Ok(Box::new(move |scope| {
+            part.find(text(scope).as_bytes()).is_some()
+        }));
+    }
+    let parts = AhoCorasick::new(parts).map_err(|error| error.to_string())?;
+    Ok(Box::new(move |scope| parts.is_match(text(scope))))
 }
 
 fn length(count: usize) -> i64 {
