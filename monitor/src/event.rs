@@ -119,6 +119,19 @@ impl Detail {
             Self::Message(kind, _) => *kind,
         }
     }
+
+    /// What the file is watched for that it is about, if it is about one.
+    #[must_use]
+    pub fn reasons(&self) -> &[String] {
+        match self {
+            Self::Message(_, detail) => match &**detail {
+                v1::event::Detail::FileOpen(open) => &open.reasons,
+                v1::event::Detail::FileChange(change) => &change.reasons,
+                _ => &[],
+            },
+            _ => &[],
+        }
+    }
 }
 
 /// A cgroup that was created or removed.

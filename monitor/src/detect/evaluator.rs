@@ -110,26 +110,26 @@ impl Evaluator {
 
     /// Asks every rule of an event, and takes note of what later events will be judged by. `number` is the event's.
     pub fn evaluate(&mut self, event: &Event, number: u64, out: &mut Vec<Verdict>) {
-        let kind = event.detail.kind();
         self.listeners.note(event);
         let is_host = event.container().is_none();
         if !is_host && event.is_set_up() {
             return;
         }
-        let mut hits = Vec::new();
+        let mut hits: Vec<Undecided> = Vec::new();
         {
             let view = View::new(event, &self.listeners);
-            for rule in self.set.about(kind, is_host) {
-                if let Logic::Condition(condition, _) = &rule.logic
-                    && condition.holds(&view)
-                {
+            self.set
+                .to_ask(&event.detail, is_host)
+                .filter(|(_, condition)| condition.holds(&view))
+                .for_each(|(rule, _)| {
                     hits.push(Undecided {
                         rule: Arc::clone(rule),
                         said: None,
                     });
-                }
-            }
+                });
         }
+        // What is judged first can be what another has to come after.
+        hits.sort_unstable_by(|one, other| one.rule.rule.id.cmp(&other.rule.rule.id));
         if !is_host {
             self.detect(event, number, &mut hits);
         }
@@ -288,10 +288,14 @@ impl Evaluator {
             let values = super::fold::values(&threshold.distinct, &view);
             let key = scope::key(threshold.per, event)?;
             let id = &rule.rule.id;
-            evidence.extend(
-                self.thresholds
-                    .reached(id, threshold, key, &values, event.time, number)?,
-            );
+            evidence.extend(self.thresholds.reached(
+                id,
+                threshold,
+                key,
+                &values,
+                event.time,
+                number,
+            )?);
         }
         let fold = super::fold::values(&rule.fold.by, &view);
         let finding = match hit.said {

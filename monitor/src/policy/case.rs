@@ -15,7 +15,7 @@ use crate::{container::registry::Place, event::Event, process::execution::Proces
 const AGENT: u32 = (1 << 22) + 1;
 
 /// What is remembered when a case comes.
-struct OfCases;
+pub(super) struct OfCases;
 
 impl Memory for OfCases {
     fn listening_port(&self, _: &Process, _: u32) -> Option<u16> {

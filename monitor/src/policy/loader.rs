@@ -24,16 +24,7 @@ use super::{
 pub fn load(own: &[Source]) -> Result<Loaded, Vec<Problem>> {
     let built_in = source::built_in();
     let digest = source::digest(built_in.iter().chain(own));
-    let mut loader = Loader {
-        set: digest.into(),
-        problems: Vec::new(),
-        shared: Environment::default(),
-        definitions: 0,
-        rules: Vec::new(),
-        places: HashMap::new(),
-        exceptions: Vec::new(),
-        cases: Vec::new(),
-    };
+    let mut loader = Loader::new(digest.into());
     loader.load(&built_in, own);
     loader.finish(
         built_in
@@ -59,6 +50,19 @@ struct Loader {
 }
 
 impl Loader {
+    fn new(set: Arc<str>) -> Self {
+        Self {
+            set,
+            problems: Vec::new(),
+            shared: Environment::default(),
+            definitions: 0,
+            rules: Vec::new(),
+            places: HashMap::new(),
+            exceptions: Vec::new(),
+            cases: Vec::new(),
+        }
+    }
+
     fn load(&mut self, built_in: &[Source], own: &[Source]) {
         let built_in = self.parse(built_in);
         let own = self.parse(own);
@@ -136,5 +140,95 @@ impl Loader {
 
     fn wrong<T>(&mut self, source: &Source, value: &Spanned<T>, message: impl Into<String>) {
         self.problems.push(source.problem(value, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        container::registry::Place,
+        event::{Detail, Event},
+        policy::{
+            case::{self, OfCases},
+            condition::{Condition, View},
+        },
+        proto::{self, v1},
+    };
+
+    /// Every event of the cases; those about files also with each further reason that any of them has.
+    fn events(cases: &[Case]) -> Vec<Event> {
+        let mut events: Vec<Event> = cases
+            .iter()
+            .map(|case| case::parse(&case.event).expect("cases are right"))
+            .collect();
+        let reasons: BTreeSet<String> = events
+            .iter()
+            .flat_map(|event| event.detail.reasons().to_vec())
+            .collect();
+        for event in events.clone() {
+            for reason in &reasons {
+                let mut event = event.clone();
+                let Detail::Message(_, detail) = &mut event.detail else {
+                    break;
+                };
+                match &mut **detail {
+                    v1::event::Detail::FileOpen(open) => open.reasons.push(reason.clone()),
+                    v1::event::Detail::FileChange(change) => change.reasons.push(reason.clone()),
+                    _ => break,
+                }
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn no_rule_that_holds_is_left_out() {
+        let mut loader = Loader::new("".into());
+        loader.load(&source::built_in(), &[]);
+        // As they are written, for whatever kind of event.
+        let whole: HashMap<String, Condition> = loader
+            .rules
+            .iter()
+            .filter(|rule| !rule.condition.is_empty())
+            .map(|rule| {
+                let environment = Environment {
+                    events: rule.events.clone(),
+                    ..loader.shared.clone()
+                };
+                let condition = Condition::compile(&rule.condition, &environment);
+                (rule.rule.id.clone(), condition.expect("it was taken"))
+            })
+            .collect();
+        let Loaded { set, cases } = loader.finish(Vec::new()).expect("they are right");
+        for event in events(&cases) {
+            let kind = proto::kind_name(event.detail.kind());
+            let is_on_host = !matches!(event.place, Place::Container(..));
+            let view = View::new(&event, &OfCases);
+            let holding: Vec<&str> = set
+                .rules()
+                .iter()
+                .filter(|rule| {
+                    rule.selector.host == is_on_host && rule.events.iter().any(|name| name == kind)
+                })
+                .map(|rule| rule.rule.id.as_str())
+                .filter(|id| {
+                    whole
+                        .get(*id)
+                        .is_some_and(|condition| condition.holds(&view))
+                })
+                .collect();
+            let view = View::new(&event, &OfCases);
+            let mut found: Vec<&str> = set
+                .to_ask(&event.detail, is_on_host)
+                .filter(|(_, condition)| condition.holds(&view))
+                .map(|(rule, _)| rule.rule.id.as_str())
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, holding, "{event:?}");
+        }
     }
 }

@@ -1,23 +1,28 @@
-//! The set of policies in force: rules ready to be asked, found by the kind of event.
+//! The set of policies in force: rules ready to be asked, found by the kind of event, and by what a file is watched for.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     case::Case,
+    condition::Condition,
     loader,
     rule::{ActiveRule, Exception, Logic},
     source::{self, Problem, Source},
 };
-use crate::{policy::condition::schema::KINDS, proto::v1::EventKind};
+use crate::{
+    event::Detail,
+    policy::condition::schema::{self, KINDS},
+    proto::v1::EventKind,
+};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<ActiveRule>>,
-    /// Places in `rules`: of those about containers, by kind of event.
-    of_containers: Vec<Vec<usize>>,
+    /// The rules about containers, by kind of event.
+    of_containers: Vec<OfKind>,
     /// Those about the host.
-    of_host: Vec<Vec<usize>>,
+    of_host: Vec<OfKind>,
     /// Those that add up findings, by the rules whose findings they are.
     scores: HashMap<String, Vec<usize>>,
     exceptions: Vec<Arc<Exception>>,
@@ -25,6 +30,44 @@ pub struct RuleSet {
     digest: Arc<str>,
     /// Files that it was made of.
     files: Vec<String>,
+}
+
+/// The rules with a condition about a kind of event: places in [`RuleSet::rules`].
+#[derive(Clone, Debug, Default)]
+struct OfKind {
+    /// Asked of every event of the kind.
+    always: Vec<usize>,
+    /// Asked where the file is watched for a reason, by that reason.
+    by_reason: hashbrown::HashMap<String, Vec<usize>>,
+}
+
+impl OfKind {
+    fn add(&mut self, rule: usize, condition: &Condition, kind: EventKind) {
+        match condition.reasons(kind) {
+            Some(reasons) => {
+                for reason in reasons {
+                    self.by_reason.entry_ref(reason).or_default().push(rule);
+                }
+            }
+            None => self.always.push(rule),
+        }
+    }
+
+    fn of_reason(&self, reason: &str) -> &[usize] {
+        self.by_reason.get(reason).map_or(&[], Vec::as_slice)
+    }
+
+    /// The rules that can hold for an event with these reasons, each once.
+    fn to_ask<'a>(&'a self, reasons: &'a [String]) -> impl Iterator<Item = usize> {
+        let of_reasons = reasons.iter().enumerate().flat_map(move |(place, reason)| {
+            let is_new = move |rule: &&usize| {
+                let mut earlier = reasons[..place].iter();
+                !earlier.any(|reason| self.of_reason(reason).contains(rule))
+            };
+            self.of_reason(reason).iter().filter(is_new)
+        });
+        self.always.iter().chain(of_reasons).copied()
+    }
 }
 
 /// A set, and what comes with it for whoever tests policies.
@@ -66,12 +109,13 @@ impl RuleSet {
         files: Vec<String>,
     ) -> Self {
         rules.sort_by(|one, other| one.rule.id.cmp(&other.rule.id));
-        let mut of_containers = vec![Vec::new(); KINDS.len() + 1];
+        // Kinds are counted from 1.
+        let mut of_containers = vec![OfKind::default(); KINDS.len() + 1];
         let mut of_host = of_containers.clone();
         let mut scores: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
-            match &rule.logic {
-                Logic::Condition(..) => {}
+            let condition = match &rule.logic {
+                Logic::Condition(condition, _) => condition,
                 Logic::Detector(_) => continue,
                 Logic::Score(score) => {
                     for (part, _) in &score.of {
@@ -79,16 +123,15 @@ impl RuleSet {
                     }
                     continue;
                 }
-            }
+            };
             let by_kind = if rule.selector.host {
                 &mut of_host
             } else {
                 &mut of_containers
             };
-            for event in &rule.events {
-                // Kinds are counted from 1.
-                if let Some(kind) = KINDS.iter().position(|kind| kind == event) {
-                    by_kind[kind + 1].push(index);
+            for kind in rule.events.iter().filter_map(|event| schema::kind(event)) {
+                if condition.is_about(kind) {
+                    by_kind[kind as usize].add(index, condition, kind);
                 }
             }
         }
@@ -136,18 +179,25 @@ impl RuleSet {
             .map(|index| &self.rules[index])
     }
 
-    /// The rules with a condition about a kind of event: those about containers, or those about the host.
-    pub fn about(&self, kind: EventKind, host: bool) -> impl Iterator<Item = &Arc<ActiveRule>> {
+    /// The rules whose condition may hold for an event: those about containers, or those about the host. They come in no order.
+    pub fn to_ask<'a>(
+        &'a self,
+        event: &'a Detail,
+        host: bool,
+    ) -> impl Iterator<Item = (&'a Arc<ActiveRule>, &'a Condition)> {
         let index = if host {
             &self.of_host
         } else {
             &self.of_containers
         };
         index
-            .get(kind as usize)
+            .get(event.kind() as usize)
             .into_iter()
-            .flatten()
-            .map(|rule| &self.rules[*rule])
+            .flat_map(|rules| rules.to_ask(event.reasons()))
+            .filter_map(|rule| match &self.rules[rule].logic {
+                Logic::Condition(condition, _) => Some((&self.rules[rule], condition)),
+                Logic::Detector(_) | Logic::Score(_) => None,
+            })
     }
 
     /// The rules that add up findings of a rule.
@@ -174,6 +224,33 @@ impl RuleSet {
             if let Some(same) = same {
                 exception.continue_from(same);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_with_several_reasons_asks_each_rule_once() {
+        let mut rules = OfKind {
+            always: vec![3],
+            ..OfKind::default()
+        };
+        for (reason, of_reason) in [("a", vec![0, 2]), ("b", vec![1, 2]), ("c", vec![2, 4])] {
+            rules.by_reason.insert(reason.to_owned(), of_reason);
+        }
+        for (reasons, expected) in [
+            (&[][..], &[3][..]),
+            (&["x"], &[3]),
+            (&["a"], &[3, 0, 2]),
+            (&["a", "a"], &[3, 0, 2]),
+            (&["x", "c", "b", "a"], &[3, 2, 4, 1, 0]),
+        ] {
+            let reasons: Vec<String> = reasons.iter().map(|&reason| reason.to_owned()).collect();
+            let found: Vec<usize> = rules.to_ask(&reasons).collect();
+            assert_eq!(found, expected, "{reasons:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From the text of a condition to a function: names and types are checked, constants are worked out, and what can never hold is
 //! a mistake.
 
+mod absent;
 mod compare;
 mod logic;
 mod text;
@@ -23,29 +24,41 @@ use super::{
     subject::{PROCESS_FIELDS, Subject},
     value::{Local, Type},
 };
+use crate::proto::v1::EventKind;
 
 /// How deep definitions may use others, and macros may lie within each other.
 const MAX_DEPTH: usize = 16;
 /// Bytes of stack for checking one; they are only taken as far as they are used.
 const STACK: usize = 256 << 20;
 
-/// Checks a condition, on a thread with room for what the parser takes for nested parts.
-pub(super) fn compile(source: &str, environment: &Environment) -> Result<Node, Vec<Mistake>> {
+/// Checks a condition, on a thread with room for what the parser takes for nested parts. Where it is only asked of events of a
+/// `kind`, parts that read nothing such an event can have are worked out now.
+pub(super) fn compile(
+    source: &str,
+    environment: &Environment,
+    kind: Option<EventKind>,
+) -> Result<Node, Vec<Mistake>> {
     let failed = |why: &str| vec![Mistake::new(0, format!("it can't be checked: {why}"))];
     thread::scope(|scope| {
         thread::Builder::new()
             .name("policy".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, || compile_here(source, environment))
+            .spawn_scoped(scope, || compile_here(source, environment, kind))
             .map_err(|error| failed(&error.to_string()))?
             .join()
             .unwrap_or_else(|_| Err(failed("the parser failed on it")))
     })
 }
 
-fn compile_here(source: &str, environment: &Environment) -> Result<Node, Vec<Mistake>> {
+fn compile_here(
+    source: &str,
+    environment: &Environment,
+    kind: Option<EventKind>,
+) -> Result<Node, Vec<Mistake>> {
     let mut checker = Checker {
         environment,
+        kind,
+        reads: 0,
         positions: Positions::new(),
         mistakes: Vec::new(),
         variables: Vec::new(),
@@ -61,6 +74,10 @@ fn compile_here(source: &str, environment: &Environment) -> Result<Node, Vec<Mis
 
 pub(super) struct Checker<'a> {
     environment: &'a Environment,
+    /// The kind of the events that it is asked of, where that is one.
+    kind: Option<EventKind>,
+    /// How many fields and variables were met that are not known before an event is.
+    reads: usize,
     /// Where parts begin, by their ids.
     positions: Positions,
     mistakes: Vec<Mistake>,
@@ -83,6 +100,12 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, expression: &IdedExpr) -> Option<Node> {
+        let before = self.reads;
+        let node = self.part(expression)?;
+        Some(self.worked_out(node, before))
+    }
+
+    fn part(&mut self, expression: &IdedExpr) -> Option<Node> {
         match &expression.expr {
             Expr::Literal(literal) => self.literal(expression, literal),
             Expr::Ident(_) | Expr::Select(_) => self.name(expression),
@@ -156,6 +179,9 @@ impl Checker<'_> {
                 return self.wrong(expression, message);
             }
         };
+        if !self.is_known(&named) {
+            self.reads += 1;
+        }
         let node = of_field(named);
         if is_test {
             return self.is_set(expression, node);
@@ -193,6 +219,7 @@ impl Checker<'_> {
         position: usize,
         rest: Option<&str>,
     ) -> Option<Node> {
+        self.reads += 1;
         let outward = self.variables.len() - 1 - position;
         let (name, kind) = self.variables[position].clone();
         match (kind, rest) {
@@ -201,7 +228,10 @@ impl Checker<'_> {
                     Some(Local::Text(text)) => text,
                     _ => "",
                 });
-                Some(Kind::Text(text).into())
+                Some(Node {
+                    field: Some(Field { name, values: &[] }),
+                    ..Kind::Text(text).into()
+                })
             }
             (Type::Process, None) => Some(Kind::Process(ProcessPath::Local(outward)).into()),
             (Type::Process, Some(rest)) => match schema::of_process(rest) {
@@ -247,12 +277,13 @@ impl Checker<'_> {
         }
         let mut inner = Checker {
             environment: self.environment,
+            kind: self.kind,
+            reads: self.reads,
             positions: Positions::new(),
             mistakes: Vec::new(),
             variables: Vec::new(),
             depth: self.depth + 1,
         };
-        let number = definition.number;
         let node = match parse(&definition.text) {
             Ok((parsed, positions)) => {
                 inner.positions = positions;
@@ -263,6 +294,8 @@ impl Checker<'_> {
                 None
             }
         };
+        self.reads = inner.reads;
+        let number = definition.number;
         match node {
             Some(node) if inner.mistakes.is_empty() => Some(Node {
                 kind: match node.kind {
@@ -273,7 +306,7 @@ impl Checker<'_> {
                     other => other,
                 },
                 field: None,
-                demands: node.demands,
+                ..node
             }),
             _ => {
                 for mistake in inner.mistakes {
@@ -327,7 +360,11 @@ impl Checker<'_> {
             }
             _ => return self.wrong(&found.iter_range, refused),
         };
-        let range = self.check(&found.iter_range)?.kind;
+        let before = self.reads;
+        let Node {
+            kind: range, field, ..
+        } = self.check(&found.iter_range)?;
+        let is_known_range = self.reads == before;
         let kind = match range {
             Kind::Texts(_) => Type::Text,
             Kind::Ancestors => Type::Process,
@@ -343,13 +380,18 @@ impl Checker<'_> {
             return self.wrong(expression, "too many macros within each other");
         }
         self.variables.push((found.iter_var.clone(), kind));
-        let body = self.truth(body);
+        let body = self.truth_node(body);
         self.variables.pop();
-        let body: Test = match body? {
-            Kind::Bool(test) => test,
-            Kind::ConstBool(value) => Box::new(move |_| value),
-            _ => return None,
+        let mut body = body?;
+        if is_known_range {
+            // What is known of lists beforehand is that they are empty.
+            self.reads = before;
+        }
+        let reasons = match field {
+            Some(field) if wanted && field.is_reasons() => body.demands.remove(&found.iter_var),
+            _ => None,
         };
+        let body = body.kind.copy_test()?;
         // `all` holds unless one exists of which its body does not.
         let test: Test = match range {
             Kind::Texts(list) => Box::new(move |scope| {
@@ -372,7 +414,10 @@ impl Checker<'_> {
                 found == wanted
             }),
         };
-        Some(Kind::Bool(test).into())
+        Some(Node {
+            reasons,
+            ..Kind::Bool(test).into()
+        })
     }
 }
 

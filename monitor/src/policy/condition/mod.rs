@@ -22,11 +22,15 @@ pub mod subject;
 pub mod value;
 pub mod view;
 
+use std::collections::BTreeSet;
+
 use check::compile;
 pub use environment::Environment;
 pub use message::{Message, shown};
-use node::{Kind, Scope, Test};
+use node::{Kind, Node, Scope, Test};
 pub use view::View;
+
+use crate::proto::v1::EventKind;
 
 /// Something wrong in a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +51,15 @@ impl Mistake {
 
 /// A condition that was checked.
 pub struct Condition {
+    forms: Vec<Form>,
+}
+
+/// A condition, as far as it matters for events of a kind.
+struct Form {
+    /// `None` for all kinds.
+    kind: Option<EventKind>,
     test: Test,
+    reasons: Option<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Condition {
@@ -62,11 +74,65 @@ impl Condition {
     /// # Errors
     /// With everything that is wrong with it.
     pub fn compile(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
-        let node = compile(source, environment)?;
+        let form = Form::of(compile(source, environment, None)?, None)?;
+        Ok(Self { forms: vec![form] })
+    }
+
+    /// Checks a condition that is asked of the kinds of events of the environment, each of which has only some of the fields: for
+    /// each it is as short as it can be. It does not hold for events of other kinds.
+    ///
+    /// # Errors
+    /// With everything that is wrong with it.
+    pub fn by_kind(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
+        if let [kind] = environment.events.as_slice() {
+            let kind = schema::kind(kind);
+            let form = Form::of(compile(source, environment, kind)?, kind)?;
+            return Ok(Self { forms: vec![form] });
+        }
+        Self::compile(source, environment)?;
+        let kinds = environment
+            .events
+            .iter()
+            .filter_map(|name| schema::kind(name));
+        // What is right for all kinds together is wrong for one only where it can't hold for it.
+        let form = |kind| Form::of(compile(source, environment, Some(kind)).ok()?, Some(kind)).ok();
+        let forms: Vec<Form> = kinds.filter_map(form).collect();
+        if forms.is_empty() {
+            return Err(never());
+        }
+        Ok(Self { forms })
+    }
+
+    /// Whether it holds for an event.
+    #[must_use]
+    pub fn holds(&self, view: &View<'_>) -> bool {
+        self.form(view.event.detail.kind())
+            .is_some_and(|form| (form.test)(&Scope { view, local: None }))
+    }
+
+    /// Whether it can hold for events of a kind.
+    #[must_use]
+    pub fn is_about(&self, kind: EventKind) -> bool {
+        self.form(kind).is_some()
+    }
+
+    /// The reasons to watch a file, one of which an event of a kind must have for it to hold; `None` where it can hold without.
+    #[must_use]
+    pub fn reasons(&self, kind: EventKind) -> Option<&BTreeSet<String>> {
+        self.form(kind)?.reasons.as_ref()
+    }
+
+    fn form(&self, kind: EventKind) -> Option<&Form> {
+        self.forms
+            .iter()
+            .find(|form| form.kind.is_none_or(|of| of == kind))
+    }
+}
+
+impl Form {
+    fn of(node: Node, kind: Option<EventKind>) -> Result<Self, Vec<Mistake>> {
         let test = match node.kind {
-            Kind::ConstBool(false) => {
-                return Err(vec![Mistake::new(0, "it can never hold".to_owned())]);
-            }
+            Kind::ConstBool(false) => return Err(never()),
             Kind::ConstBool(true) => Box::new(|_: &Scope<'_>| true) as Test,
             Kind::Bool(test) => test,
             other => {
@@ -76,14 +142,16 @@ impl Condition {
                 )]);
             }
         };
-        Ok(Self { test })
+        Ok(Self {
+            kind,
+            test,
+            reasons: node.reasons,
+        })
     }
+}
 
-    /// Whether it holds for an event.
-    #[must_use]
-    pub fn holds(&self, view: &View<'_>) -> bool {
-        (self.test)(&Scope { view, local: None })
-    }
+fn never() -> Vec<Mistake> {
+    vec![Mistake::new(0, "it can never hold".to_owned())]
 }
 
 #[cfg(test)]

@@ -103,6 +103,8 @@ pub(super) struct Node {
     /// The field that it is, where it is just that.
     pub(super) field: Option<Field>,
     pub(super) demands: Demands,
+    /// What a file has to be watched for, one of these at least, for it to hold.
+    pub(super) reasons: Option<BTreeSet<String>>,
 }
 
 #[derive(Clone)]
@@ -111,12 +113,23 @@ pub(super) struct Field {
     pub(super) values: &'static [&'static str],
 }
 
+impl Field {
+    /// Whether it says what a file is watched for. An event has one of the two at most.
+    pub(super) fn is_reasons(&self) -> bool {
+        matches!(
+            self.name.as_str(),
+            "file_open.reasons" | "file_change.reasons"
+        )
+    }
+}
+
 impl From<Kind> for Node {
     fn from(kind: Kind) -> Self {
         Self {
             kind,
             field: None,
             demands: Demands::new(),
+            reasons: None,
         }
     }
 }

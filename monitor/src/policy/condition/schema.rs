@@ -5,7 +5,7 @@ use super::{
     value::{Texts, Type, Value},
     view::{EVENT_FIELDS, EventField},
 };
-use crate::proto::v1::event::Detail;
+use crate::proto::v1::{EventKind, event::Detail};
 
 /// One field of an event's detail.
 pub struct DetailField {
@@ -57,6 +57,14 @@ pub const KINDS: &[&str] = &[
     "cpu-usage",
     "float-rounding",
 ];
+
+/// A kind of events by its name.
+#[must_use]
+pub fn kind(name: &str) -> Option<EventKind> {
+    // They are counted from 1.
+    let place = KINDS.iter().position(|kind| *kind == name)? + 1;
+    EventKind::try_from(i32::try_from(place).ok()?).ok()
+}
 
 /// Kinds whose detail has not their own name.
 const DETAILS_OF_SEVERAL: [(&str, &[&str]); 2] = [
@@ -266,6 +274,10 @@ mod tests {
     fn kinds_are_those_of_the_api() {
         let known: Vec<&String> = proto::kind_names().iter().skip(1).collect();
         assert_eq!(known, KINDS.iter().collect::<Vec<_>>());
+        for name in KINDS {
+            assert_eq!(kind(name).map(proto::kind_name), Some(*name));
+        }
+        assert_eq!(kind("unspecified"), None);
     }
 
     #[test]

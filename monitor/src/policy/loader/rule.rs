@@ -211,7 +211,7 @@ impl Loader {
                     );
                     return None;
                 }
-                let compiled = Condition::compile(&condition.value, environment)
+                let compiled = Condition::by_kind(&condition.value, environment)
                     .map_err(|mistakes| self.mistakes(source, condition, &mistakes));
                 let Some(message) = &form.message else {
                     self.wrong(source, &form.id, "`message` is missing: what an alert says");

@@ -84,9 +84,8 @@ impl Checker<'_> {
             }
         };
         Some(Node {
-            kind,
-            field: None,
             demands,
+            ..kind.into()
         })
     }
 
@@ -210,6 +209,12 @@ impl Checker<'_> {
                 words.iter().map(str::to_owned).collect(),
             );
         }
+        let reasons = match (&first.kind, &second.field) {
+            (Kind::ConstText(text), Some(field)) if field.is_reasons() => {
+                Some(BTreeSet::from([text.clone()]))
+            }
+            _ => None,
+        };
         let names = (first.kind.name(), second.kind.name());
         let test: Test = match (first.kind, second.kind) {
             (Kind::ConstText(text), Kind::ConstTexts(words)) => {
@@ -238,9 +243,9 @@ impl Checker<'_> {
             }
         };
         Some(Node {
-            kind: Kind::Bool(test),
-            field: None,
             demands,
+            reasons,
+            ..Kind::Bool(test).into()
         })
     }
 

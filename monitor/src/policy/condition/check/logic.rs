@@ -66,7 +66,7 @@ impl Checker<'_> {
         self.truth_node(expression).map(|node| node.kind)
     }
 
-    fn truth_node(&mut self, expression: &IdedExpr) -> Option<Node> {
+    pub(super) fn truth_node(&mut self, expression: &IdedExpr) -> Option<Node> {
         let node = self.check(expression)?;
         match node.kind {
             Kind::ConstBool(_) | Kind::Bool(_) => Some(node),
@@ -107,6 +107,11 @@ impl Checker<'_> {
             }
             demands.insert(name, both);
         }
+        // A file can be watched for several reasons: what both take need not be the same one.
+        let reasons = match (first.reasons, second.reasons) {
+            (Some(one), Some(other)) if other.len() < one.len() => Some(other),
+            (one, other) => one.or(other),
+        };
         let kind = match (first.kind, second.kind) {
             (Kind::ConstBool(false), _) | (_, Kind::ConstBool(false)) => Kind::ConstBool(false),
             (Kind::ConstBool(true), other) | (other, Kind::ConstBool(true)) => other,
@@ -116,15 +121,20 @@ impl Checker<'_> {
             (other, _) => other,
         };
         Some(Node {
-            kind,
-            field: None,
             demands,
+            reasons,
+            ..kind.into()
         })
     }
 
     fn or(&mut self, left: &IdedExpr, right: &IdedExpr) -> Option<Node> {
         let (first, second) = (self.truth_node(left), self.truth_node(right));
         let (first, second) = (first?, second?);
+        match (&first.kind, &second.kind) {
+            (Kind::ConstBool(false), _) => return Some(second),
+            (_, Kind::ConstBool(false)) => return Some(first),
+            _ => {}
+        }
         // What both demand of the same field, either of them may have.
         let demands = first
             .demands
@@ -134,18 +144,21 @@ impl Checker<'_> {
                 Some((name.clone(), wanted.union(other).cloned().collect()))
             })
             .collect();
+        let reasons = match (first.reasons, second.reasons) {
+            (Some(one), Some(other)) => Some(&one | &other),
+            _ => None,
+        };
         let kind = match (first.kind, second.kind) {
             (Kind::ConstBool(true), _) | (_, Kind::ConstBool(true)) => Kind::ConstBool(true),
-            (Kind::ConstBool(false), other) | (other, Kind::ConstBool(false)) => other,
             (Kind::Bool(first), Kind::Bool(second)) => {
                 Kind::Bool(Box::new(move |scope| first(scope) || second(scope)))
             }
             (other, _) => other,
         };
         Some(Node {
-            kind,
-            field: None,
             demands,
+            reasons,
+            ..kind.into()
         })
     }
 
