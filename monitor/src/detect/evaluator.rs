@@ -12,6 +12,7 @@ use lru::LruCache;
 use super::{
     alert::Finding,
     baseline::{Baselines, LEARNING},
+    fold,
     listeners::Listeners,
     reverse_shell::ReverseShells,
     said::Said,
@@ -67,6 +68,10 @@ pub struct Evaluator {
     thresholds: Thresholds,
     reverse_shells: ReverseShells,
     baselines: Baselines,
+    /// What rules find in the event: room for it.
+    hits: Vec<Undecided>,
+    /// Room for values that have to be new.
+    values: String,
     /// Rules that found something in this event, and whose findings are added up.
     scored: Vec<String>,
     /// When rules found something last, and in what event.
@@ -83,6 +88,8 @@ impl Evaluator {
             thresholds: Thresholds::default(),
             reverse_shells: ReverseShells::default(),
             baselines: Baselines::new(LEARNING),
+            hits: Vec::new(),
+            values: String::new(),
             scored: Vec::new(),
             found: LruCache::new(CHAINED),
         }
@@ -115,7 +122,7 @@ impl Evaluator {
         if !is_host && event.is_set_up() {
             return;
         }
-        let mut hits: Vec<Undecided> = Vec::new();
+        let mut hits = std::mem::take(&mut self.hits);
         {
             let view = View::new(event, &self.listeners);
             self.set
@@ -133,9 +140,10 @@ impl Evaluator {
         if !is_host {
             self.detect(event, number, &mut hits);
         }
-        for hit in hits {
+        for hit in hits.drain(..) {
             out.extend(self.judge(hit, event, number, false));
         }
+        self.hits = hits;
         self.add_up_all(event, number, out);
     }
 
@@ -285,19 +293,20 @@ impl Evaluator {
             evidence.push(earlier(&mut self.found, after, event)?);
         }
         if let Some(threshold) = &rule.threshold {
-            let values = super::fold::values(&threshold.distinct, &view);
+            self.values.clear();
+            fold::write_values(&threshold.distinct, &view, &mut self.values);
             let key = scope::key(threshold.per, event)?;
             let id = &rule.rule.id;
             evidence.extend(self.thresholds.reached(
                 id,
                 threshold,
                 key,
-                &values,
+                &self.values,
                 event.time,
                 number,
             )?);
         }
-        let fold = super::fold::values(&rule.fold.by, &view);
+        let fold = fold::values(&rule.fold.by, &view);
         let finding = match hit.said {
             Some(said) => Some(*said),
             None => {

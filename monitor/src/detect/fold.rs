@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::Event,
     policy::{
-        condition::{View, shown},
+        condition::{ShownField, View},
         rule::ActiveRule,
         set::RuleSet,
     },
@@ -55,13 +55,18 @@ fn key(rule: &ActiveRule, event: &Event, fold: String) -> Key {
 
 /// The values of fields in an event, as one text.
 #[must_use]
-pub fn values(fields: &[String], view: &View<'_>) -> String {
+pub fn values(fields: &[ShownField], view: &View<'_>) -> String {
     let mut text = String::new();
-    for field in fields {
-        text.push_str(&shown(field, view));
-        text.push('\0');
-    }
+    write_values(fields, view, &mut text);
     text
+}
+
+/// The same, after what is in `out`.
+pub fn write_values(fields: &[ShownField], view: &View<'_>, out: &mut String) {
+    for field in fields {
+        field.write(view, out);
+        out.push('\0');
+    }
 }
 
 impl Folds {

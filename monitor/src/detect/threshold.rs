@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher as _, RandomState},
     num::NonZeroUsize,
     time::{Duration, SystemTime},
 };
@@ -28,15 +29,16 @@ struct Once {
 /// See the module.
 #[derive(Debug)]
 pub struct Thresholds {
-    counts: LruCache<(String, Key), VecDeque<Once>>,
-    seed: std::hash::RandomState,
+    /// By a hash of the rule's id.
+    counts: LruCache<(u64, Key), VecDeque<Once>>,
+    seed: RandomState,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
             counts: LruCache::new(KEPT),
-            seed: std::hash::RandomState::new(),
+            seed: RandomState::new(),
         }
     }
 }
@@ -53,10 +55,10 @@ impl Thresholds {
         time: SystemTime,
         number: u64,
     ) -> Option<Vec<u64>> {
-        let hash = std::hash::BuildHasher::hash_one(&self.seed, values);
+        let hash = self.seed.hash_one(values);
         let times = self
             .counts
-            .get_or_insert_mut((rule.to_owned(), key), VecDeque::new);
+            .get_or_insert_mut((self.seed.hash_one(rule), key), VecDeque::new);
         let is_over = |once: &Once| {
             time.duration_since(once.time).unwrap_or(Duration::ZERO) > threshold.within
         };
@@ -90,7 +92,7 @@ impl Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::file::Scope;
+    use crate::policy::{condition::ShownField, file::Scope};
 
     fn threshold(distinct: bool) -> Threshold {
         Threshold {
@@ -98,7 +100,7 @@ mod tests {
             within: Duration::from_secs(10),
             per: Scope::Container,
             distinct: if distinct {
-                vec!["x".to_owned()]
+                ShownField::find("process.exe").into_iter().collect()
             } else {
                 Vec::new()
             },

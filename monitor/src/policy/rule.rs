@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    condition::{Condition, Message, View},
+    condition::{Condition, Message, ShownField, View},
     file::{Attack, Scope, Severity},
     select::Selector,
 };
@@ -96,7 +96,7 @@ pub struct Threshold {
     /// Counted for each of these apart.
     pub per: Scope,
     /// Fields whose values have to be new.
-    pub distinct: Vec<String>,
+    pub distinct: Vec<ShownField>,
 }
 
 /// See [`ActiveRule::raise`].
@@ -127,7 +127,7 @@ pub struct Fold {
     /// Within this time of the one before.
     pub within: Duration,
     /// Fields whose values tell findings apart.
-    pub by: Vec<String>,
+    pub by: Vec<ShownField>,
 }
 
 impl ActiveRule {

@@ -3,6 +3,8 @@
 //! What is in square brackets is left out when one of the fields in it is empty: an event has only some of the fields that its
 //! rule speaks of. A doubled bracket is a bracket.
 
+use std::fmt::Write as _;
+
 use super::{
     Mistake, fields,
     schema::{self, Named},
@@ -33,7 +35,56 @@ struct Stretch {
 #[derive(Debug)]
 enum Part {
     Text(String),
-    Field(String),
+    Field(ShownField),
+}
+
+/// A field whose value can be written as text.
+#[derive(Clone)]
+pub struct ShownField {
+    name: String,
+    named: Named,
+}
+
+impl std::fmt::Debug for ShownField {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+impl ShownField {
+    /// Looks a name up.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Some(Self {
+            name: name.to_owned(),
+            named: schema::find(name)?,
+        })
+    }
+
+    /// Writes the value that it has in an event, after what is in `out`.
+    pub fn write(&self, view: &View<'_>, out: &mut String) {
+        let start = out.len();
+        // Writing to a string does not fail.
+        let _ = match fields::read(self.named, view) {
+            Value::Absent | Value::Labels(_) => Ok(()),
+            Value::Bool(value) => write!(out, "{value}"),
+            Value::Int(value) => write!(out, "{value}"),
+            Value::Double(value) => write!(out, "{value}"),
+            Value::Text(value) => out.write_str(value),
+            Value::Texts(Texts::Capabilities(set)) => {
+                out.write_str(&identity::capabilities_in_words(set))
+            }
+            Value::Texts(values) => {
+                let is_argv = self.name.ends_with("argv");
+                write_list(values, if is_argv { " " } else { ", " }, out);
+                Ok(())
+            }
+        };
+        if out.len() - start > MAX_VALUE {
+            out.truncate(out.floor_char_boundary(start + MAX_VALUE));
+            out.push('…');
+        }
+    }
 }
 
 impl Message {
@@ -61,7 +112,7 @@ impl Message {
                 let Some(end) = rest.find('}') else {
                     return mistake(found, "a `{` without its `}`");
                 };
-                parts.push(Part::Field(field_name(&rest[1..end], found + 1, events)?));
+                parts.push(Part::Field(field(&rest[1..end], found + 1, events)?));
                 at = found + end + 1;
             } else if rest.starts_with('[') {
                 if open.replace(found).is_some() {
@@ -100,14 +151,15 @@ impl Message {
             for part in &stretch.parts {
                 match part {
                     Part::Text(text) => sentence.push_str(text),
-                    Part::Field(name) => {
-                        let value = shown(name, view);
+                    Part::Field(field) => {
+                        let mut value = String::new();
+                        field.write(view, &mut value);
                         if value.is_empty() {
                             sentence.push_str(EMPTY);
                             complete = false;
                         } else {
                             sentence.push_str(&value);
-                            facts.push((name.clone(), value));
+                            facts.push((field.name.clone(), value));
                         }
                     }
                 }
@@ -134,50 +186,29 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// The name of a field that can be shown.
-fn field_name(name: &str, at: usize, events: &[String]) -> Result<String, Mistake> {
+/// A field that can be shown.
+fn field(name: &str, at: usize, events: &[String]) -> Result<ShownField, Mistake> {
     let name = name.trim();
     match fields::field(name, events).map_err(|message| Mistake::new(at, message))? {
         Named::Process(_) | Named::Ancestors => Err(Mistake::new(
             at,
             format!("`{name}` can't be shown; name one of its fields, such as `{name}.exe`"),
         )),
-        Named::Event(_) | Named::Detail(_) | Named::OfProcess(..) => Ok(name.to_owned()),
+        named @ (Named::Event(_) | Named::Detail(_) | Named::OfProcess(..)) => Ok(ShownField {
+            name: name.to_owned(),
+            named,
+        }),
     }
-}
-
-/// The value of a field as text.
-#[must_use]
-pub fn shown(name: &str, view: &View<'_>) -> String {
-    let mut out = String::new();
-    let Some(named) = schema::find(name) else {
-        return out;
-    };
-    match fields::read(named, view) {
-        Value::Absent | Value::Labels(_) => {}
-        Value::Bool(value) => out = value.to_string(),
-        Value::Int(value) => out = value.to_string(),
-        Value::Double(value) => out = value.to_string(),
-        Value::Text(value) => out.push_str(value),
-        Value::Texts(Texts::Capabilities(set)) => out = identity::capabilities_in_words(set),
-        Value::Texts(values) => out = list(values, if name.ends_with("argv") { " " } else { ", " }),
-    }
-    if out.len() > MAX_VALUE {
-        out.truncate(out.floor_char_boundary(MAX_VALUE));
-        out.push('…');
-    }
-    out
 }
 
 /// The first texts of a list, until they are too long for a sentence.
-fn list(values: Texts<'_>, separator: &str) -> String {
-    let mut out = String::new();
+fn write_list(values: Texts<'_>, separator: &str, out: &mut String) {
+    let start = out.len();
     values.any(|value| {
-        if !out.is_empty() {
+        if out.len() > start {
             out.push_str(separator);
         }
         out.push_str(value);
-        out.len() > MAX_VALUE
+        out.len() - start > MAX_VALUE
     });
-    out
 }

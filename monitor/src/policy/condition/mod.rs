@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 
 use check::compile;
 pub use environment::Environment;
-pub use message::{Message, shown};
+pub use message::{Message, ShownField};
 use node::{Kind, Node, Scope, Test};
 pub use view::View;
 

@@ -13,7 +13,7 @@ use crate::policy::{
     attack,
     case::Case,
     condition::{
-        Condition, Environment, Message, fields,
+        Condition, Environment, Message, ShownField, fields,
         schema::{self, KINDS},
     },
     file::{AfterForm, PolicyFile, RuleForm, Select},
@@ -324,7 +324,7 @@ impl Loader {
                 .map_or(FOLD, |time| time.0),
             by: match found {
                 Some(fold) if !fold.by.is_empty() => self.fields(source, &fold.by, events),
-                _ => vec!["process.exe".to_owned()],
+                _ => ShownField::find("process.exe").into_iter().collect(),
             },
         }
     }
@@ -334,13 +334,16 @@ impl Loader {
         source: &Source,
         fields: &[Spanned<String>],
         events: &[String],
-    ) -> Vec<String> {
+    ) -> Vec<ShownField> {
         for field in fields {
             if let Err(message) = fields::field(&field.value, events) {
                 self.wrong(source, field, message);
             }
         }
-        fields.iter().map(|field| field.value.clone()).collect()
+        let fields = fields.iter();
+        fields
+            .filter_map(|field| ShownField::find(&field.value))
+            .collect()
     }
 
     /// Rules that are named by others have to be there, and not to wait for each other.
