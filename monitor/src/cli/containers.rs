@@ -137,7 +137,7 @@ fn isolation(isolation: Option<&v1::Isolation>) -> [String; 3] {
     } else {
         clean(&found.weaknesses.join("; ")).into_owned()
     };
-    [found.uid.to_string(), confinement.join(", "), weaknesses]
+    [found.uid().to_string(), confinement.join(", "), weaknesses]
 }
 
 fn state(container: &v1::Container) -> &'static str {

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
@@ -34,6 +34,8 @@ pub struct Sockets {
     listens: Option<u16>,
     /// All ports at its own end.
     local: HashSet<u16>,
+    /// Some could not be seen: there are too many, or a table can't be read.
+    is_partial: bool,
 }
 
 /// Looks processes up, within limits.
@@ -63,19 +65,32 @@ impl Listening {
     }
 
     /// Whether a process is there that listened on a port, and has no socket of that port any more: neither one that listens nor a
-    /// connection that came in there.
+    /// connection that came in there. Where that can't be told, it has not.
     pub fn has_closed(&mut self, key: ProcessKey, slot: u32, port: u16) -> bool {
-        self.sockets(key, slot)
-            .is_some_and(|sockets| !sockets.local.contains(&port))
+        let has = |sockets: &Sockets| sockets.local.contains(&port);
+        // An answer that is kept may be from before it began to listen.
+        if self.kept(key).is_some_and(has) {
+            return false;
+        }
+        self.ask(key, slot)
+            .is_some_and(|sockets| !sockets.is_partial && !has(sockets))
     }
 
     /// `None` when the process is gone, or the container has used up its limit.
     fn sockets(&mut self, key: ProcessKey, slot: u32) -> Option<&Sockets> {
-        let now = Instant::now();
-        let is_fresh = |(asked, _): &(Instant, Sockets)| now.duration_since(*asked) < KEPT_FOR;
-        if self.known.peek(&key).is_some_and(is_fresh) {
-            return self.known.get(&key).map(|(_, sockets)| sockets);
+        if self.kept(key).is_some() {
+            return self.kept(key);
         }
+        self.ask(key, slot)
+    }
+
+    fn kept(&mut self, key: ProcessKey) -> Option<&Sockets> {
+        let (asked, sockets) = self.known.get(&key)?;
+        (asked.elapsed() < KEPT_FOR).then_some(sockets)
+    }
+
+    fn ask(&mut self, key: ProcessKey, slot: u32) -> Option<&Sockets> {
+        let now = Instant::now();
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.looked.clear();
@@ -94,23 +109,30 @@ impl Listening {
 /// The TCP sockets of a process; `None` when it is gone.
 fn look(key: ProcessKey) -> Option<Sockets> {
     let inodes = inodes(key.pid)?;
-    let mut found = Sockets::default();
+    let mut found = Sockets {
+        is_partial: inodes.len() >= MAX_DESCRIPTORS,
+        ..Sockets::default()
+    };
+    let inodes: HashSet<u64> = inodes.into_iter().flatten().collect();
     if !inodes.is_empty() {
         for table in ["tcp", "tcp6"] {
-            read(key.pid, table, &inodes, &mut found);
+            if let Err(error) = read(key.pid, table, &inodes, &mut found) {
+                // A kernel without IPv6 has one table only.
+                found.is_partial |= error.kind() != io::ErrorKind::NotFound;
+            }
         }
     }
     // The id must still have named the same process when it was read.
     (procfs::start_ticks(key.pid) == Some(key.start_ticks)).then_some(found)
 }
 
-/// Inode numbers of the sockets that a process has open.
-fn inodes(pid: u32) -> Option<HashSet<u64>> {
+/// Inode numbers of the sockets among the descriptors of a process; `None` for a descriptor of something else.
+fn inodes(pid: u32) -> Option<Vec<Option<u64>>> {
     let inodes = fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
         .take(MAX_DESCRIPTORS)
         .flatten()
-        .filter_map(|entry| {
+        .map(|entry| {
             let target = fs::read_link(entry.path()).ok()?;
             target
                 .to_str()?
@@ -124,12 +146,11 @@ fn inodes(pid: u32) -> Option<HashSet<u64>> {
 }
 
 /// Adds the sockets of a table of the process's network namespace that are among `inodes`.
-fn read(pid: u32, table: &str, inodes: &HashSet<u64>, found: &mut Sockets) {
-    let Ok(file) = fs::File::open(format!("/proc/{pid}/net/{table}")) else {
-        return;
-    };
-    let lines = BufReader::new(file.take(MAX_TABLE)).lines();
-    for line in lines.map_while(Result::ok) {
+fn read(pid: u32, table: &str, inodes: &HashSet<u64>, found: &mut Sockets) -> io::Result<()> {
+    let file = fs::File::open(format!("/proc/{pid}/net/{table}"))?;
+    let mut table = BufReader::new(file.take(MAX_TABLE));
+    for line in table.by_ref().lines() {
+        let line = line?;
         if let Some((port, inode, listens)) = socket(&line)
             && inodes.contains(&inode)
         {
@@ -139,6 +160,8 @@ fn read(pid: u32, table: &str, inodes: &HashSet<u64>, found: &mut Sockets) {
             }
         }
     }
+    found.is_partial |= table.into_inner().limit() == 0;
+    Ok(())
 }
 
 /// Local port and inode of a line of `/proc/net/tcp`, and whether it listens.
@@ -192,7 +215,13 @@ mod tests {
         drop(listener);
         assert!(!Listening::default().has_closed(key, 1, port));
         drop((connection, client));
-        assert!(Listening::default().has_closed(key, 1, port));
+        let mut listening = Listening::default();
+        assert!(listening.has_closed(key, 1, port));
+
+        // What was seen before it listened again says nothing of now.
+        let again = TcpListener::bind(("127.0.0.1", 0)).expect("bound");
+        let port = again.local_addr().expect("bound").port();
+        assert!(!listening.has_closed(key, 1, port));
     }
 
     #[test]

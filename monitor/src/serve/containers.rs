@@ -47,7 +47,7 @@ fn isolation(container: &v1::Container) -> Option<v1::Isolation> {
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        uid: found.uid,
+        uid: Some(found.uid),
         cap_effective: identity::capabilities(found.cap_effective),
         seccomp: found.seccomp.to_owned(),
         no_new_privileges: found.no_new_privileges,

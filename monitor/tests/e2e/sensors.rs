@@ -16,6 +16,7 @@ const SENSORS: [&str; 24] = [
     "credentials",
     "file-changes",
     "file-open",
+    "float-rounding",
     "io-uring",
     "kernel-calls",
     "module-load",
