@@ -8,7 +8,7 @@ use crate::harness::sensors::OF_SYSTEM_CALLS;
 use crate::harness::watch::{argv, container_id};
 use crate::harness::{skipped, unique};
 
-const SENSORS: [&str; 24] = [
+const SENSORS: [&str; 25] = [
     "cgroup-attach",
     "cgroup-create",
     "cgroup-remove",
