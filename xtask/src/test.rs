@@ -44,6 +44,19 @@ pub(crate) fn run() -> Result<ExitCode> {
             "warnings",
         ])
     });
+    // It is no target of `cargo test` by itself, and so is none of "all targets" either.
+    report.step("lints, end-to-end tests", || {
+        cargo(&[
+            "clippy",
+            "--package",
+            "watchkeeper",
+            "--test",
+            "e2e",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    });
     report.step("lints, kernel side", || {
         outcome(&mut kernel_lints(&toolchain))
     });

@@ -104,13 +104,12 @@ async fn a_restart_in_the_middle_loses_no_lineage_and_repeats_no_alert() {
         assert!(injected.status.success(), "{injected:?}");
 
         let is_step = |event: &Event| argv(event) == ["sleep", "0.1"];
-        let before = eventually("steps of the inner shell", || {
+        eventually("steps of the inner shell", || {
             let printed = agent.query(&[
                 "events", "--kind", "exec", "--binary", "busybox", "-o", "json",
             ]);
             (printed.matches("\"0.1\"").count() > 3).then_some(())
         });
-        let () = before;
         let past = of_container(agent.past_execs().await, &container.id);
         let step = past
             .iter()
