@@ -168,24 +168,32 @@ impl Evaluator {
 
     /// Asks the detectors.
     fn detect(&mut self, event: &Event, number: u64, hits: &mut Vec<Undecided>) {
-        let slot = event.container().map_or(0, |container| container.slot);
-        let listeners = &self.listeners;
-        let shell = match event.detail {
-            Detail::Exec => shell::judge(event, |ancestor| listeners.port(ancestor, slot)),
-            _ => None,
-        };
-        let said: [Option<Said>; 3] = [
-            shell,
-            self.reverse_shells.observe(event, number),
-            self.baselines.observe(event),
-        ];
-        for said in said.into_iter().flatten() {
-            if let Some(rule) = self.set.get(said.rule) {
+        let Self {
+            set,
+            listeners,
+            reverse_shells,
+            baselines,
+            ..
+        } = self;
+        let mut take = |said: Said| {
+            if let Some(rule) = set.get(said.rule) {
                 hits.push(Undecided {
                     rule: Arc::clone(rule),
                     said: Some(Box::new(said.finding(&rule.rule))),
                 });
             }
+        };
+        if let Detail::Exec = event.detail {
+            let slot = event.container().map_or(0, |container| container.slot);
+            if let Some(said) = shell::judge(event, |ancestor| listeners.port(ancestor, slot)) {
+                take(said);
+            }
+        }
+        if let Some(said) = reverse_shells.observe(event, number) {
+            take(said);
+        }
+        if let Some(said) = baselines.observe(event) {
+            take(said);
         }
     }
 
