@@ -1,5 +1,5 @@
-//! An image of Debian with real servers, schedulers and compilers, in a store that podman and buildah read: what healthy
-//! containers of the tests run.
+//! An image of Debian with real servers, schedulers, compilers and a miner, in a store that podman and buildah read: what healthy
+//! containers of the tests run, and one that is not.
 //!
 //! Made once and kept in the cache. Packages come from the mirror that the host's apt uses, nothing is installed on the host but
 //! the program that makes root filesystems, and the containers that use the image need no network.
@@ -20,8 +20,8 @@ const NAME: &str = "localhost/watchkeeper-debian:1";
 
 const SUITE: &str = "bookworm";
 
-/// What healthy workloads run.
-const INSTALLED: [&str; 18] = [
+/// What healthy workloads run, and a miner.
+const INSTALLED: [&str; 19] = [
     "apache2-utils",
     "cron",
     "curl",
@@ -35,6 +35,7 @@ const INSTALLED: [&str; 18] = [
     "libc6-dev",
     "logrotate",
     "make",
+    "monero",
     "nginx-light",
     "postgresql-15",
     "procps",

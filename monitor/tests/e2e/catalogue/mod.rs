@@ -7,6 +7,7 @@
 mod credentials;
 mod escape;
 mod execution;
+mod miner;
 mod mining;
 mod network;
 mod over_time;
