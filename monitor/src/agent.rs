@@ -1,11 +1,13 @@
 //! The agent: puts the parts together, runs until it is told to stop, and leaves nothing behind.
 
+mod history;
+mod policies;
+mod state_directory;
+
 use std::{
-    fs::{self, DirBuilder, File},
-    io,
+    fs, io,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, Sender},
@@ -16,12 +18,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use aya::Ebpf;
+use history::History;
 use rustix::{
     event::{EventfdFlags, eventfd},
     fd::OwnedFd,
-    fs::{FlockOperation, flock},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
+use state_directory::StateDirectory;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc, oneshot},
@@ -47,13 +50,11 @@ use crate::{
         sensors,
     },
     memory,
-    policy::live::{self, LivePolicies},
     process::procfs,
     redact::Redactor,
     serve::{convert::Context, metrics, server::Socket, sources::Sources, watch::Sequence},
     store::{
-        Limits, Opened, Store,
-        numbers::{self, Numbers},
+        Limits, Store, numbers,
         past::{Narrow, Past},
         recent::Recent,
         writer,
@@ -130,7 +131,7 @@ pub fn run(
         );
     }
     memory::share();
-    let policies = policies(configuration.policy_dir.clone())?;
+    let policies = policies::load(configuration.policy_dir.clone())?;
     let watch = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
@@ -235,7 +236,7 @@ pub fn run(
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
     let mut engine = RunningEngine::start(kernel, registry, questions, watched, &sources)?;
     if let Some(changer) = engine.rules_changer.take() {
-        runtime.spawn(renew_policies(policies, changer));
+        runtime.spawn(policies::renew(policies, changer));
     }
 
     memory::release();
@@ -304,52 +305,6 @@ fn reload_on_hangup(
     })
 }
 
-/// Loads the policies; a mistake in them is no reason to leave the node unwatched.
-fn policies(directory: Option<PathBuf>) -> anyhow::Result<Arc<LivePolicies>> {
-    if let Some(directory) = &directory {
-        fs::read_dir(directory)
-            .with_context(|| format!("reading policies from {}", directory.display()))?;
-    }
-    let policies = LivePolicies::start(directory);
-    let problems = policies.problems();
-    for problem in &problems {
-        tracing::error!("{problem}");
-    }
-    if !problems.is_empty() {
-        tracing::error!(
-            "the built-in rules are in force, and no policy of the operator's, until that is mended"
-        );
-    }
-    Ok(Arc::new(policies))
-}
-
-/// Takes over policies whenever their files change.
-async fn renew_policies(policies: Arc<LivePolicies>, changer: RulesChanger) {
-    let mut ticks = tokio::time::interval(live::INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let before = policies.loads().1;
-        let at_work = Arc::clone(&policies);
-        let Ok(renewed) = tokio::task::spawn_blocking(move || at_work.renew()).await else {
-            continue;
-        };
-        if let Some(set) = renewed {
-            tracing::info!(
-                "the changed policies are in force: {} rules",
-                set.rules().len()
-            );
-            changer.replace(set);
-        }
-        if policies.loads().1 != before {
-            for problem in policies.problems() {
-                tracing::error!("{problem}");
-            }
-            tracing::error!("the policies before that stay in force");
-        }
-    }
-}
-
 /// Loads and attaches the programs.
 fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
     // Before 5.11 maps count against this limit; where it can't be raised, loading says what is wrong.
@@ -389,48 +344,6 @@ fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
         events.amend(Arc::clone(container));
         alerts.amend(Arc::clone(container));
     })
-}
-
-/// History as this run begins.
-#[derive(Default)]
-struct History {
-    store: Option<Arc<Store>>,
-    numbers: Option<Numbers>,
-    last_event: u64,
-    last_alert: u64,
-    /// Why it is not kept.
-    trouble: Option<String>,
-}
-
-impl History {
-    /// Opens what there is. Where that is impossible the node is watched all the same: history is the lesser part.
-    fn open(wanted: Option<(PathBuf, Limits)>) -> Self {
-        let Some((directory, limits)) = wanted else {
-            return Self::default();
-        };
-        match Store::open(&directory, limits) {
-            Ok(Opened {
-                store,
-                numbers,
-                last_event,
-                last_alert,
-            }) => Self {
-                store: Some(Arc::new(store)),
-                numbers: Some(numbers),
-                last_event,
-                last_alert,
-                trouble: None,
-            },
-            Err(error) => {
-                let trouble = format!("no history is kept on disk: {error:#}");
-                tracing::error!("{trouble}");
-                Self {
-                    trouble: Some(trouble),
-                    ..Self::default()
-                }
-            }
-        }
-    }
 }
 
 /// What the engine looks for beside what every process does.
@@ -535,58 +448,6 @@ impl RunningEngine {
     }
 }
 
-/// The state directory, locked for this process. One that was made for this run and holds nothing in the end is
-/// removed again.
-#[derive(Debug)]
-struct StateDirectory {
-    path: PathBuf,
-    /// It was not there before.
-    made: bool,
-    /// Holds the lock; there is no lock file that could be left behind.
-    _lock: File,
-}
-
-impl StateDirectory {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let made = !path.exists();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| {
-                format!(
-                    "creating the state directory {}; name another with --state-dir",
-                    path.display()
-                )
-            })?;
-        let lock = File::open(path)
-            .with_context(|| format!("opening the state directory {}", path.display()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_path_buf(),
-                made,
-                _lock: lock,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
-                "starting the agent: another one is running with the state directory {}; stop it, or use another \
-                 --state-dir",
-                path.display()
-            ),
-            Err(error) => Err(io::Error::from(error))
-                .with_context(|| format!("locking the state directory {}", path.display())),
-        }
-    }
-}
-
-impl Drop for StateDirectory {
-    fn drop(&mut self) {
-        if self.made {
-            // It fails for a directory that holds something.
-            let _ = fs::remove_dir(&self.path);
-        }
-    }
-}
-
 /// What is common to all messages.
 fn context(node_name: Option<String>, store: Option<&Store>) -> anyhow::Result<Context> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -605,35 +466,4 @@ fn context(node_name: Option<String>, store: Option<&Store>) -> anyhow::Result<C
         store: store.map_or_else(numbers::new_name, |store| store.name().to_owned()),
         boot_id,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_state_directory_that_was_made_and_is_empty_is_removed() {
-        let parent = tempfile::tempdir().expect("temporary directory");
-        let made = parent.path().join("made");
-        drop(StateDirectory::open(&made).expect("made"));
-        assert!(!made.exists());
-
-        let used = StateDirectory::open(&made).expect("made");
-        fs::write(made.join("file"), "").expect("written");
-        drop(used);
-        assert!(made.exists(), "it holds something");
-
-        drop(StateDirectory::open(parent.path()).expect("there"));
-        assert!(parent.path().exists(), "it was there before");
-    }
-
-    #[test]
-    fn a_state_directory_has_one_agent() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let first = StateDirectory::open(directory.path()).expect("free");
-        let error = StateDirectory::open(directory.path()).expect_err("taken");
-        assert!(error.to_string().contains("another one is running"));
-        drop(first);
-        assert!(StateDirectory::open(directory.path()).is_ok());
-    }
 }
