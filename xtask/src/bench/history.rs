@@ -2,15 +2,14 @@
 //! made up.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Agent, Running, machine};
+use super::{Agent, Running, machine, tell};
 use crate::toolchain::Toolchain;
-use crate::{command, paths, programs};
+use crate::{command, programs};
 
 /// Where the record is, from the workspace's root.
 const RECORD: &str = "xtask/records/history.md";
@@ -84,13 +83,7 @@ pub(crate) fn run(minutes: u32, record: bool) -> Result<()> {
     ]);
     let day = command::output(bench.arg(DAY.to_string()), "measure a day of events")?;
     let report = report(&load, &day, &machine()?);
-    print!("\n{report}");
-    if record {
-        let path = paths::repository().join(RECORD);
-        fs::write(&path, report).with_context(|| format!("could not write {}", path.display()))?;
-        println!("\nthe record is in {RECORD}");
-    }
-    Ok(())
+    tell(&report, record.then_some(RECORD))
 }
 
 /// Starts programs at an even rate, and asks questions meanwhile.

@@ -101,11 +101,16 @@ pub(crate) fn run(pairs: u32, record: bool) -> Result<()> {
         }
     }
     let report = report(&measured, &taken, &costs, &machine()?);
+    tell(&report, record.then_some(RECORD))
+}
+
+/// Prints a report, and keeps it as a record where that is wanted: a file below the workspace's root.
+fn tell(report: &str, record: Option<&str>) -> Result<()> {
     print!("\n{report}");
-    if record {
-        let path = paths::repository().join(RECORD);
+    if let Some(record) = record {
+        let path = paths::repository().join(record);
         fs::write(&path, report).with_context(|| format!("could not write {}", path.display()))?;
-        println!("\nthe record is in {RECORD}");
+        println!("\nthe record is in {record}");
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! What the rules cost on an event of each common kind, as Criterion measures it.
 
 use std::fmt::Write as _;
-use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use super::machine;
+use super::{machine, tell};
+use crate::command;
 use crate::toolchain::Toolchain;
-use crate::{command, paths};
 
 /// Where the record is, from the workspace's root.
 const RECORD: &str = "xtask/records/policies.md";
@@ -26,13 +25,7 @@ pub(crate) fn run(record: bool) -> Result<()> {
     ]);
     let measured = command::output(&mut bench, "measure what the rules cost")?;
     let report = report(&measured, &machine()?)?;
-    print!("\n{report}");
-    if record {
-        let path = paths::repository().join(RECORD);
-        fs::write(&path, report).with_context(|| format!("could not write {}", path.display()))?;
-        println!("\nthe record is in {RECORD}");
-    }
-    Ok(())
+    tell(&report, record.then_some(RECORD))
 }
 
 fn report(measured: &str, machine: &str) -> Result<String> {
