@@ -22,12 +22,7 @@ pub(super) const ACTIONS: &[Action] = &[
     Action::new(
         "shadow-forked",
         "A child without a program of its own reads it",
-        |_| {
-            let child = Child::start(open_shadow)?;
-            let pid = child.host_pid;
-            child.finish()?;
-            shadow(Some(pid))
-        },
+        |_| shadow(Some(by_child(open_shadow)?)),
     ),
     Action::new(
         "shadow-arguments",
@@ -49,12 +44,7 @@ pub(super) const ACTIONS: &[Action] = &[
     Action::new(
         "kubelet-forked",
         "A child without a program of its own connects to it",
-        |_| {
-            let child = Child::start(ask_kubelet)?;
-            let pid = child.host_pid;
-            child.finish()?;
-            kubelet(Some(pid))
-        },
+        |_| kubelet(Some(by_child(ask_kubelet)?)),
     ),
     Action::new(
         "execveat-memfd",
@@ -81,6 +71,14 @@ const ARGUMENTS: [&std::ffi::CStr; 2] = [c"kworker", c"noop"];
 fn by_thread(action: fn() -> Result<()>) -> Result<()> {
     let thread = thread::spawn(action);
     thread.join().ok().context("the thread panicked")?
+}
+
+/// By a child that runs no program of its own; returns its process id on the host.
+fn by_child(action: fn() -> Result<()>) -> Result<u32> {
+    let child = Child::start(action)?;
+    let pid = child.host_pid;
+    child.finish()?;
+    Ok(pid)
 }
 
 fn open_shadow() -> Result<()> {
