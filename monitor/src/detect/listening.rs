@@ -76,7 +76,7 @@ impl Listening {
             .is_some_and(|sockets| !sockets.is_partial && !has(sockets))
     }
 
-    /// `None` when the process is gone, or the container has used up its limit.
+    /// `None` when the process is gone or ends, or the container has used up its limit.
     fn sockets(&mut self, key: ProcessKey, slot: u32) -> Option<&Sockets> {
         if self.kept(key).is_some() {
             return self.kept(key);
@@ -106,7 +106,7 @@ impl Listening {
     }
 }
 
-/// The TCP sockets of a process; `None` when it is gone.
+/// The TCP sockets of a process; `None` when it is gone or ends.
 fn look(key: ProcessKey) -> Option<Sockets> {
     let inodes = inodes(key.pid)?;
     let mut found = Sockets {
@@ -122,8 +122,8 @@ fn look(key: ProcessKey) -> Option<Sockets> {
             }
         }
     }
-    // The id must still have named the same process when it was read.
-    (procfs::start_ticks(key.pid) == Some(key.start_ticks)).then_some(found)
+    // The id must still have named the same process when it was read, and one that ends seems to have no descriptors.
+    procfs::is_whole(key).then_some(found)
 }
 
 /// Inode numbers of the sockets among the descriptors of a process; `None` for a descriptor of something else.
@@ -222,6 +222,23 @@ mod tests {
         let again = TcpListener::bind(("127.0.0.1", 0)).expect("bound");
         let port = again.local_addr().expect("bound").port();
         assert!(!listening.has_closed(key, 1, port));
+    }
+
+    #[test]
+    fn a_process_that_ends_has_not_closed_its_sockets_before() {
+        let mut child = std::process::Command::new("true").spawn().expect("started");
+        let pid = child.id();
+        let key = ProcessKey {
+            pid,
+            start_ticks: procfs::start_ticks(pid).expect("not waited for yet"),
+        };
+        // It ends, and stays until it is waited for.
+        while procfs::is_whole(key) {
+            std::thread::yield_now();
+        }
+        assert_eq!(procfs::start_ticks(pid), Some(key.start_ticks));
+        assert!(!Listening::default().has_closed(key, 1, 8_080));
+        child.wait().expect("waited for");
     }
 
     #[test]

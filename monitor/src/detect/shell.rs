@@ -124,10 +124,18 @@ pub fn judge(event: &Event, listens: impl FnMut(&Process) -> Option<u16>) -> Opt
     let described = describe(process, shell);
     let origin = event.origin?;
     if matches!(origin, Origin::Injected | Origin::NamespaceEntry) {
-        let injected_by = event.injected_by.clone().or_else(|| {
+        // One that joined the cgroup itself before it ran the shell: who started it says more.
+        let other = |by: &Arc<Process>| by.key != process.key;
+        let outside = || {
             let outside = event.ancestors.get(within(event).count())?;
             Some(Arc::clone(&outside.process))
-        });
+        };
+        let entered_by = event.injected_by.clone();
+        let injected_by = entered_by
+            .clone()
+            .filter(other)
+            .or_else(outside)
+            .or(entered_by);
         let method = method(origin, injected_by.as_deref());
         let by = injected_by.as_ref().map_or_else(
             || "a process that is gone".to_owned(),
@@ -463,6 +471,20 @@ mod tests {
         }));
         let finding = judge(&event, |_| None).expect("found");
         assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(5));
+        // It joined the cgroup itself, as another program.
+        event.injected_by = Some(Arc::new(self::process(
+            process.key,
+            None,
+            "/usr/bin/entering",
+        )));
+        let finding = judge(&event, |_| None).expect("found");
+        assert_eq!(finding.injected_by.map(|process| process.key.pid), Some(4));
+        event.ancestors.clear();
+        let finding = judge(&event, |_| None).expect("found");
+        assert_eq!(
+            finding.injected_by.map(|process| process.key),
+            Some(process.key)
+        );
     }
 
     #[test]

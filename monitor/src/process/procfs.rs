@@ -20,6 +20,8 @@ use crate::{kernel::loader::HostNamespaces, redact::Redactor};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_EXITING` of include/linux/sched.h.
+const PF_EXITING: u32 = 0x0000_0004;
 
 /// Most bytes read of one file of procfs.
 const MAX_READ: usize = 64 << 10;
@@ -56,7 +58,7 @@ pub fn scan(host: HostNamespaces, redactor: &Redactor) -> io::Result<Vec<Found>>
 #[must_use]
 pub fn read(pid: u32, host: HostNamespaces, redactor: &Redactor) -> Option<Found> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
-    let stat = Stat::parse(&read_text(&directory.join("stat"))?)?;
+    let stat = Stat::of(pid)?;
     if stat.flags & PF_KTHREAD != 0 {
         return None;
     }
@@ -143,7 +145,15 @@ pub fn read(pid: u32, host: HostNamespaces, redactor: &Redactor) -> Option<Found
 /// Start of the process that has this id now, in clock ticks since boot; `None` when there is none.
 #[must_use]
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    Stat::parse(&read_text(Path::new(&format!("/proc/{pid}/stat")))?).map(|stat| stat.start_ticks)
+    Stat::of(pid).map(|stat| stat.start_ticks)
+}
+
+/// Whether a process is there and has not begun to end. One that ends is still found in procfs, but has let go of its descriptors
+/// and its memory; so has one whose first thread ended before the others.
+#[must_use]
+pub fn is_whole(key: ProcessKey) -> bool {
+    Stat::of(key.pid)
+        .is_some_and(|stat| stat.start_ticks == key.start_ticks && stat.flags & PF_EXITING == 0)
 }
 
 /// What is used of `/proc/PID/stat` (proc_pid_stat(5)).
@@ -157,6 +167,10 @@ struct Stat {
 }
 
 impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&read_text(Path::new(&format!("/proc/{pid}/stat")))?)
+    }
+
     fn parse(content: &str) -> Option<Self> {
         // The name in parentheses may hold blanks and parentheses itself.
         let (before, rest) = content.rsplit_once(") ")?;

@@ -41,7 +41,7 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     if skipped() {
         return;
     }
-    let agent = Agent::full(&["--budget", "process=50", "--metrics-listen", "127.0.0.1:0"]);
+    let agent = Agent::full(&["--budget", "process=20", "--metrics-listen", "127.0.0.1:0"]);
     let flood = tokio::spawn(acted("flood"));
     // The flood has begun when its losses are told.
     let mut losses = agent.live_events(EventKind::Loss).await;
@@ -69,11 +69,14 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
             panic!("{event:#?}");
         };
         assert_eq!(loss.reason, "over budget", "{event:#?}");
-        assert_eq!(event.location(), Location::Container, "{event:#?}");
+        // What else runs on the host may be busy, too.
+        if event.location() == Location::Host {
+            continue;
+        }
         assert_eq!(
             container_id(event.container.as_ref()),
             flood.text("container"),
-            "only the flood loses anything: {event:#?}"
+            "no other container loses anything: {event:#?}"
         );
         *classes.entry(loss.class.clone()).or_insert(0) += loss.count;
     }
@@ -81,19 +84,23 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
         assert!(classes.contains_key(class), "{class} in {classes:?}");
     }
     // Somebody may want to hide something among so much.
-    let found = agent.past_alerts().await.into_iter().any(|alert| {
-        alert.rule_id == "tamper.flood"
-            && alert.severity() == Severity::High
-            && container_id(alert.container.as_ref()) == flood.text("container")
-    });
-    assert!(found, "the flood is no finding");
-    say("tamper.flood/flood", None);
+    let alerts = agent.past_alerts().await;
+    for (rule, severity) in [
+        ("tamper.flood", Severity::High),
+        ("tamper.flood-network", Severity::Medium),
+    ] {
+        let found = alerts.iter().any(|alert| {
+            alert.rule_id == rule
+                && alert.severity() == severity
+                && container_id(alert.container.as_ref()) == flood.text("container")
+        });
+        assert!(found, "no {rule} among {alerts:#?}");
+        say(&format!("{rule}/flood"), None);
+    }
     let metrics = agent.metrics();
     for (class, told) in &classes {
         let what = format!("class=\"{class}\",reason=\"over budget\"");
         let all = metrics[&format!("watchkeeper_events_lost_total{{{what}}}")];
-        // More may have been told since.
-        assert!(all >= *told, "{class}: {all} of {told}");
         let of_flood = format!("{what},container_id=\"{}\"", flood.text("container"));
         let of_containers: Vec<_> = metrics
             .iter()
@@ -103,7 +110,11 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
         assert_eq!(of_containers.len(), 1, "{of_containers:?}");
         let (name, count) = of_containers[0];
         assert!(name.contains(&of_flood), "{name}");
-        assert_eq!(*count, all, "{name}");
+        // More may have been told since, and of the host.
+        assert!(
+            (*told..=all).contains(count),
+            "{name}: {told} to {all}, not {count}"
+        );
     }
     eprintln!(
         "{} opens, {} connects, {} execs; {} losses were told",

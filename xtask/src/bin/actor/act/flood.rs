@@ -15,8 +15,8 @@ use super::{ACTOR, Action};
 pub(super) const ACTIONS: &[Action] = &[
     Action::new(
         "flood",
-        "Opens, connects and runs programs at full speed for twelve seconds",
-        |_| flood(Duration::from_secs(12)),
+        "Opens, connects and runs programs at full speed for twenty seconds",
+        |_| flood(Duration::from_secs(20)),
     ),
     Action::new(
         "escape-steps",
