@@ -12,6 +12,9 @@ pub const CWD: u8 = 0xfe;
 /// The result, in place of an argument that holds a descriptor.
 pub const RESULT: u8 = 0xfd;
 
+/// In place of a [`Call`] of a record: it was no system call but an operation of `io_uring`.
+pub const IO_URING: u32 = 0xffff_ffff;
+
 /// Strings of a call that are reported.
 pub const STRINGS: usize = 3;
 /// Directories that they are relative to.

@@ -56,6 +56,8 @@ pub enum Sensor {
     KernelCalls,
     /// Use of `io_uring`.
     IoUring,
+    /// Files opened through `io_uring`.
+    IoUringOpen,
     /// Kernel modules loaded.
     ModuleLoad,
     /// Kernel modules unloaded.
@@ -68,7 +70,7 @@ pub enum Sensor {
 
 impl Sensor {
     /// Every sensor.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -90,6 +92,7 @@ impl Sensor {
         Self::Signals,
         Self::KernelCalls,
         Self::IoUring,
+        Self::IoUringOpen,
         Self::ModuleLoad,
         Self::ModuleFree,
         Self::SelinuxDenials,
@@ -149,7 +152,8 @@ const CALLS: Needed = needed(&[
     Sensor::ProcessControl,
     Sensor::KernelCalls,
 ]);
-const OPEN: Needed = needed(&[Sensor::FileOpen]);
+const OPEN: Needed = needed(&[Sensor::FileOpen, Sensor::IoUringOpen]);
+const URING_OPEN: Needed = needed(&[Sensor::IoUringOpen]);
 /// Those that describe files and walk paths.
 const FILES: Needed = EXEC.and(CALLS).and(OPEN);
 const TCP: Needed = needed(&[Sensor::TcpState]);
@@ -363,7 +367,19 @@ offsets! {
     dentry_inode: OPEN.and(SOCKET_CALLS) ["dentry.d_inode"],
     siginfo_code: SIGNALS ["kernel_siginfo.si_code"],
     /// Where the operation is not an argument of the tracepoint.
-    kiocb_opcode: DETAIL ["io_kiocb.opcode"],
+    kiocb_opcode: URING_OPEN ["io_kiocb.opcode"],
+    /// Since 5.19 (kernel commit cef216fc32d7).
+    kiocb_result: URING_OPEN ["io_kiocb.cqe.res"],
+    /// The request of one kind of operation: `struct io_open` for opens (io_uring/openclose.c, since 6.0).
+    kiocb_command: URING_OPEN ["io_kiocb.cmd"],
+    io_open_flags: URING_OPEN ["io_open.how"],
+    io_open_slot: URING_OPEN ["io_open.file_slot"],
+    /// The ring's own table of files: of nodes since 6.13 (kernel commit 3597f2786b68), of entries of one word before.
+    uring_nodes: DETAIL ["io_ring_ctx.file_table.data.nodes"],
+    uring_node_count: DETAIL ["io_ring_ctx.file_table.data.nr"],
+    uring_node_file: DETAIL ["io_rsrc_node.file_ptr"],
+    uring_files: DETAIL ["io_ring_ctx.file_table.files"],
+    uring_file_count: DETAIL ["io_ring_ctx.nr_user_files"],
     module_name: MODULES ["module.name"],
     denial_requested: SELINUX ["selinux_audit_data.requested"],
     denial_denied: SELINUX ["selinux_audit_data.denied"],

@@ -114,7 +114,7 @@ wire! {
         pub target: ProcessId,
         /// Cgroup of that process.
         pub target_cgroup_id: u64,
-        /// A [`calls::Call`](crate::calls::Call).
+        /// A [`calls::Call`](crate::calls::Call), or [`calls::IO_URING`](crate::calls::IO_URING).
         pub call: u32,
         /// Flags it was opened with (`file.f_flags`).
         pub open_flags: u32,

@@ -41,10 +41,10 @@ const TRACEFS_MAGIC: u64 = 0x7472_6163;
 const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
 
 /// include/uapi/asm-generic/fcntl.h
-const O_ACCMODE: u32 = 3;
+pub(super) const O_ACCMODE: u32 = 3;
 const O_WRONLY: u32 = 1;
 const O_CREAT: u32 = 0o100;
-const O_TRUNC: u32 = 0o1_000;
+pub(super) const O_TRUNC: u32 = 0o1_000;
 /// include/linux/fs.h
 const FMODE_CREATED: u32 = 0x10_0000;
 const O_PATH: u32 = 0o10_000_000;
@@ -69,43 +69,44 @@ pub fn open_exit(ctx: TracePointContext) -> u32 {
     let Some((number, spec)) = spec_of(&ctx) else {
         return 0;
     };
-    let open_flags = flags_of(task, opened, spec.call, number);
-    let found = look(
-        task,
-        opened,
-        open_flags,
-        spec.call == Call::OpenByHandleAt as u16,
-    );
-    if found.reasons != 0 {
-        check_credentials(task);
-        report(
-            task,
-            &place,
-            opened,
-            u32::from(spec.call),
-            open_flags,
-            &found,
-        );
+    let mut open_flags = flags_of(opened);
+    if open_flags & O_ACCMODE != 0 {
+        open_flags |= asked(task, spec.call, number) & O_TRUNC;
     }
+    observe(task, &place, opened, u32::from(spec.call), open_flags);
     0
 }
 
-/// The flags that a file was opened with. The file keeps all but those that only matter at the opening; whether it was made
-/// then is in its mode, and whether it was cut only in the arguments.
+/// Reports a file that was opened, where it is of interest.
 #[inline(always)]
-fn flags_of(task: Address, opened: Address, call: u16, number: u64) -> u32 {
-    let mut flags: u32 = read(opened, offset!(file_flags));
+pub(super) fn observe(task: Address, place: &Place, opened: Address, call: u32, open_flags: u32) {
+    let by_handle = call == Call::OpenByHandleAt as u32;
+    let found = look(task, opened, open_flags, by_handle);
+    if found.reasons != 0 {
+        check_credentials(task);
+        report(task, place, opened, call, open_flags, &found);
+    }
+}
+
+/// The flags that a file was opened with. The file keeps all but those that only matter at the opening: whether it was made
+/// then is in its mode, and whether it was cut only in what was [`asked`] for.
+#[inline(always)]
+pub(super) fn flags_of(opened: Address) -> u32 {
+    let flags: u32 = read(opened, offset!(file_flags));
     if read::<u32>(opened, offset!(file_mode)) & FMODE_CREATED != 0 {
-        flags |= O_CREAT;
+        return flags | O_CREAT;
     }
-    if flags & O_ACCMODE == 0 {
-        return flags;
-    }
+    flags
+}
+
+/// The flags that a system call was made with.
+#[inline(always)]
+fn asked(task: Address, call: u16, number: u64) -> u32 {
     if call == Call::Creat as u16 {
-        return flags | O_TRUNC;
+        return O_TRUNC;
     }
     let arguments = arguments_of(task, number).values;
-    let asked = if call == Call::Open as u16 {
+    if call == Call::Open as u16 {
         arguments[1] as u32
     } else if call == Call::Openat as u16 {
         arguments[2] as u32
@@ -123,8 +124,7 @@ fn flags_of(task: Address, opened: Address, call: u16, number: u64) -> u32 {
         if outcome == 0 { asked } else { 0 }
     } else {
         0
-    };
-    flags | asked & O_TRUNC
+    }
 }
 
 /// What a first look at a file has shown.

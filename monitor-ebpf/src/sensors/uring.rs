@@ -1,22 +1,33 @@
-//! Operations submitted to io_uring, which no system call shows: the first of each kind in a process.
+//! Operations submitted to io_uring, which no system call shows: the first of each kind in a process; and the files that it opens.
 //!
 //! The tracepoint is `io_uring_submit_req(struct io_kiocb *req)` since 6.3, was `io_uring_submit_sqe` before, and had the
 //! operation among its arguments until 5.19; the agent tells which (include/trace/events/io_uring.h).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use watchkeeper_ebpf::{
+    calls::IO_URING,
     loss::Class,
+    offsets::ABSENT,
     record::{IoUring, Kind},
     tables::UringKey,
 };
 
+use super::open::{self, O_ACCMODE, O_TRUNC};
 use crate::{
     credentials::check_credentials,
-    kernel::{Address, read, task},
+    kernel::{Address, current, follow, read, task},
     maps::{CRITICAL, URING},
     output::Draft,
     subject::{Place, Subject},
 };
+
+/// `enum io_uring_op` of include/uapi/linux/io_uring.h.
+const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_OPENAT2: u8 = 28;
+/// `IORING_FILE_INDEX_ALLOC`: the kernel chooses the place in the ring's table.
+const ANY_SLOT: u32 = u32::MAX;
+/// The low bits of a pointer to a file in such a table are flags.
+const FILE_MASK: Address = !7;
 
 /// An operation is submitted.
 #[btf_tracepoint(function = "io_uring_submit_req")]
@@ -59,4 +70,67 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
     let end = Draft::start::<IoUring>();
     draft.submit(&CRITICAL, Kind::IoUring, &subject, 0, end);
     0
+}
+
+/// An operation is completed: reports a file that it opened, as [`open_exit`](super::open::open_exit) does.
+///
+/// The tracepoint is `io_uring_complete(struct io_ring_ctx *ctx, void *req, ...)` since 5.18. It runs in a thread of the process, or in
+/// a worker of the kernel that shares the process's files. An operation that succeeds and wants no completion
+/// (`IOSQE_CQE_SKIP_SUCCESS`) does not come here.
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
+    let request = ctx.arg::<*const u8>(1) as Address;
+    let opcode: u8 = read(request, offset!(kiocb_opcode));
+    if opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2 {
+        return 0;
+    }
+    let result: i32 = read(request, offset!(kiocb_result));
+    if result < 0 {
+        return 0;
+    }
+    let place = Place::current();
+    if !place.wants(Class::File as u32) {
+        return 0;
+    }
+    let command = request.wrapping_add(u64::from(offset!(kiocb_command)));
+    let slot: u32 = read(command, offset!(io_open_slot));
+    let opened = if slot == 0 {
+        current::file_of(result as u32)
+    } else {
+        let index = if slot == ANY_SLOT {
+            result as u32
+        } else {
+            slot - 1
+        };
+        registered(ctx.arg::<*const u8>(0) as Address, index)
+    };
+    if opened == 0 {
+        return 0;
+    }
+    let mut open_flags = open::flags_of(opened);
+    if open_flags & O_ACCMODE != 0 {
+        // What `open_how` begins with.
+        open_flags |= read::<u64>(command, offset!(io_open_flags)) as u32 & O_TRUNC;
+    }
+    open::observe(task::current(), &place, opened, IO_URING, open_flags);
+    0
+}
+
+/// A file in the ring's own table, which has no descriptor; 0 where there is none.
+#[inline(always)]
+fn registered(ring: Address, index: u32) -> Address {
+    let step = u64::from(index) * 8;
+    let file: Address = if offset!(uring_nodes) != ABSENT {
+        if index >= read::<u32>(ring, offset!(uring_node_count)) {
+            return 0;
+        }
+        let node = follow(follow(ring, offset!(uring_nodes)).wrapping_add(step), 0);
+        read(node, offset!(uring_node_file))
+    } else {
+        if index >= read::<u32>(ring, offset!(uring_file_count)) {
+            return 0;
+        }
+        read(follow(ring, offset!(uring_files)).wrapping_add(step), 0)
+    };
+    file & FILE_MASK
 }

@@ -1,7 +1,7 @@
 //! Opened files.
 
 use watchkeeper_ebpf::{
-    calls::Call as Name,
+    calls::{Call as Name, IO_URING},
     decode::OpenRecord,
     record::{open_reason, path_flag},
     watch::{CHANGE, READ, WRITE},
@@ -87,9 +87,12 @@ pub fn opened(record: &OpenRecord<'_>, watch: &WatchList) -> Option<v1::FileOpen
         reasons,
         mount_namespace: body.mount_ns,
         target: None,
-        call: Name::from_number(body.call)
-            .map(|row| row.name.to_owned())
-            .unwrap_or_default(),
+        call: match Name::from_number(body.call) {
+            Some(row) => row.name,
+            None if body.call == IO_URING => "io_uring",
+            None => "",
+        }
+        .to_owned(),
         device: if body.device == 0 {
             String::new()
         } else {

@@ -30,6 +30,17 @@ pub fn lacking_detail(offsets: &KernelOffsets, sensor: Sensor) -> Option<&'stati
         Sensor::FileOpen if absent(&[offsets.dentry_alias, offsets.inode_aliases]) => {
             Some("the kernel does not tell a file's other names: a hard link hides a watched file")
         }
+        Sensor::IoUringOpen
+            if absent(&[
+                offsets.uring_nodes,
+                offsets.uring_node_count,
+                offsets.uring_node_file,
+            ]) && absent(&[offsets.uring_files, offsets.uring_file_count]) =>
+        {
+            Some(
+                "the kernel's table of files without a descriptor is unknown: opens into it are only seen as use of io_uring",
+            )
+        }
         _ => None,
     }
 }

@@ -163,6 +163,11 @@ pub fn describe(sensor: Sensor) -> Description {
             ),
             "operations through io_uring are not seen",
         ),
+        Sensor::IoUringOpen => (
+            "io-uring-open",
+            tracepoint(&["io_uring_complete"], "io_uring_complete"),
+            "files that are opened through io_uring are only seen as its use",
+        ),
         Sensor::ModuleLoad => (
             "module-load",
             tracepoint(&["module_load"], "module_load"),

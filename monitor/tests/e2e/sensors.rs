@@ -8,7 +8,7 @@ use crate::harness::sensors::OF_SYSTEM_CALLS;
 use crate::harness::watch::{argv, container_id};
 use crate::harness::{skipped, unique};
 
-const SENSORS: [&str; 25] = [
+const SENSORS: [&str; 26] = [
     "cgroup-attach",
     "cgroup-create",
     "cgroup-remove",
@@ -18,6 +18,7 @@ const SENSORS: [&str; 25] = [
     "file-open",
     "float-rounding",
     "io-uring",
+    "io-uring-open",
     "kernel-calls",
     "module-load",
     "module-unload",

@@ -16,6 +16,9 @@ pub(super) const CASES: &[Case] = &[
         OPEN,
         under_its_arguments,
     ),
+    Case::new("shadow-io-uring", EventKind::FileOpen, URING, shadow),
+    Case::new("shadow-io-uring-worker", EventKind::FileOpen, URING, shadow),
+    Case::new("shadow-io-uring-direct", EventKind::FileOpen, URING, shadow),
     Case::new("kubelet-thread", EventKind::Connect, TCP, refused),
     Case::new("kubelet-forked", EventKind::Connect, TCP, refused),
     Case::new("execveat-memfd", EventKind::Exec, EXEC, from_memory),
@@ -23,7 +26,8 @@ pub(super) const CASES: &[Case] = &[
     Case::new("execveat-copy", EventKind::Exec, EXEC, written),
 ];
 
-const OPEN: &[&str] = &["open"];
+const OPEN: &[&str] = &["file-open"];
+const URING: &[&str] = &["io-uring-open"];
 const TCP: &[&str] = &["inet_sock_set_state", "tcp", "connect"];
 const EXEC: &[&str] = &["exec"];
 

@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("proc-mem-write", EventKind::FileOpen, OPEN, memory),
 ];
 
-const OPEN: &[&str] = &["open", "creat"];
+const OPEN: &[&str] = &["file-open"];
 
 /// Path, call and access, where the facts have them.
 fn opened(facts: &Facts, event: &Event, access: &[String]) -> Result<(), String> {

@@ -62,20 +62,20 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "io-uring-setup",
         EventKind::KernelCall,
-        &["io_uring"],
+        &["kernel-calls"],
         kernel_call,
     ),
     Case::new(
         "io-uring-nop",
         EventKind::IoUringOperation,
-        &["io_uring"],
+        &["io_uring_submit"],
         operation,
     )
     .once(),
     Case::new(
         "io-uring-openat",
         EventKind::IoUringOperation,
-        &["io_uring"],
+        &["io_uring_submit"],
         operation,
     )
     .once(),

@@ -1,6 +1,6 @@
 //! io_uring without a library: one operation by rings that are mapped here. See io_uring(7).
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,21 +21,64 @@ pub(super) const ACTIONS: &[Action] = &[
         Ok(json!({"opcode": NOP, "name": "IORING_OP_NOP"}))
     }),
     Action::new("io-uring-openat", "Has one open /etc/shadow", |_| {
-        let path = sys::text("/etc/shadow")?;
-        let mut entry = entry(OPENAT);
-        entry.descriptor = libc::AT_FDCWD;
-        entry.address = u64::try_from(path.as_ptr().expose_provenance())?;
-        let opened = Ring::make()?.run(&entry)?;
-        // SAFETY: the ring just returned it.
-        drop(unsafe { sys::descriptor(opened.into()) }?);
-        Ok(json!({"opcode": OPENAT, "name": "IORING_OP_OPENAT", "path": "/etc/shadow"}))
+        open(0)?;
+        Ok(json!({"opcode": OPENAT, "name": "IORING_OP_OPENAT", "path": PATH}))
     }),
+    Action::new("shadow-io-uring", "The same, for what it opens", |_| {
+        open(0)?;
+        Ok(json!({"path": PATH, "call": "io_uring"}))
+    }),
+    Action::new(
+        "shadow-io-uring-worker",
+        "Has a worker of one open /etc/shadow",
+        |_| {
+            open(SQE_ASYNC)?;
+            Ok(json!({"path": PATH, "call": "io_uring"}))
+        },
+    ),
+    Action::new(
+        "shadow-io-uring-direct",
+        "Has one open /etc/shadow into its own table, without a descriptor",
+        |_| {
+            let path = sys::text(PATH)?;
+            let mut entry = opens(&path)?;
+            // Places are counted from 1.
+            entry.file_place = 1;
+            let ring = Ring::make()?;
+            ring.make_place()?;
+            ensure!(ring.run(&entry)? == 0, "it was opened as a descriptor");
+            Ok(json!({"path": PATH, "call": "io_uring"}))
+        },
+    ),
 ];
+
+const PATH: &str = "/etc/shadow";
+
+/// Opens it, with these flags of a submission.
+fn open(flags: u8) -> Result<()> {
+    let path = sys::text(PATH)?;
+    let mut entry = opens(&path)?;
+    entry.flags = flags;
+    let opened = Ring::make()?.run(&entry)?;
+    // SAFETY: the ring just returned it.
+    drop(unsafe { sys::descriptor(opened.into()) }?);
+    Ok(())
+}
+
+/// The operation that opens a path, which must live until that has ended.
+fn opens(path: &CStr) -> Result<Entry> {
+    let mut entry = entry(OPENAT);
+    entry.descriptor = libc::AT_FDCWD;
+    entry.address = u64::try_from(path.as_ptr().expose_provenance())?;
+    Ok(entry)
+}
 
 /// Values of linux/io_uring.h.
 const NOP: u8 = 0;
 const OPENAT: u8 = 18;
+const SQE_ASYNC: u8 = 1 << 4;
 const ENTER_GETEVENTS: usize = 1;
+const REGISTER_FILES: usize = 2;
 const OFFSET_SUBMISSIONS: libc::off_t = 0;
 const OFFSET_COMPLETIONS: libc::off_t = 0x800_0000;
 const OFFSET_ENTRIES: libc::off_t = 0x1000_0000;
@@ -66,7 +109,10 @@ struct Entry {
     length: u32,
     operation_flags: u32,
     user: u64,
-    more: [u64; 3],
+    buffer: u16,
+    personality: u16,
+    file_place: u32,
+    more: [u64; 2],
 }
 
 fn entry(opcode: u8) -> Entry {
@@ -100,6 +146,22 @@ impl Ring {
         // SAFETY: the call just returned it.
         let file = unsafe { sys::descriptor(made) }?;
         Ok(Self { file, parameters })
+    }
+
+    /// Makes one free place in the table of files of the ring.
+    fn make_place(&self) -> Result<()> {
+        let free: i32 = -1;
+        let ring = usize::try_from(self.file.as_raw_fd())?;
+        let arguments = [
+            ring,
+            REGISTER_FILES,
+            (&raw const free).expose_provenance(),
+            1,
+        ];
+        // SAFETY: the kernel reads one number from `free`.
+        let made = unsafe { sys::call(libc::SYS_io_uring_register, arguments) };
+        offered(made, "could not make a table of files")?;
+        Ok(())
     }
 
     /// Submits `entry`, waits for its completion, and returns the result of that.
