@@ -27,6 +27,7 @@ use crate::{
         file::Severity,
         rule::{ActiveRule, After, Exception, Logic},
         select::Selected,
+        selection::Selections,
         set::RuleSet,
     },
 };
@@ -68,6 +69,7 @@ pub struct Evaluator {
     thresholds: Thresholds,
     reverse_shells: ReverseShells,
     baselines: Baselines,
+    selections: Selections,
     /// What rules find in the event: room for it.
     hits: Vec<Undecided>,
     /// Room for values that have to be new.
@@ -88,6 +90,7 @@ impl Evaluator {
             thresholds: Thresholds::default(),
             reverse_shells: ReverseShells::default(),
             baselines: Baselines::new(LEARNING),
+            selections: Selections::default(),
             hits: Vec::new(),
             values: String::new(),
             scored: Vec::new(),
@@ -107,6 +110,7 @@ impl Evaluator {
     /// Replaces the rules. What is remembered of processes stays.
     pub fn replace(&mut self, set: Arc<RuleSet>) {
         self.set = set;
+        self.selections.forget();
     }
 
     /// The rules.
@@ -125,8 +129,11 @@ impl Evaluator {
         let mut hits = std::mem::take(&mut self.hits);
         {
             let view = View::new(event, &self.listeners);
+            let chosen = event
+                .container()
+                .map(|container| self.selections.of(container, self.set.selectors()));
             self.set
-                .to_ask(&event.detail, is_host)
+                .to_ask(&event.detail, chosen)
                 .filter(|(_, condition)| condition.holds(&view))
                 .for_each(|(rule, _)| {
                     hits.push(Undecided {

@@ -69,7 +69,7 @@ pub struct PolicyMetadata {
 }
 
 /// Which workloads. Everything that is given has to fit; of several values in a list, one.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Select {
     /// Namespaces by name; `*` stands for any text.
@@ -87,7 +87,7 @@ pub struct Select {
 }
 
 /// As Kubernetes selects by labels: all of it has to fit.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct LabelSelector {
     /// Labels with their values.
@@ -97,7 +97,7 @@ pub struct LabelSelector {
 }
 
 /// One demand on a label.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct LabelExpression {
     /// The label.
@@ -123,7 +123,7 @@ pub enum LabelOperator {
 }
 
 /// An image. Everything that is given has to fit.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSelector {
     /// The registry, as `quay.io`.

@@ -10,5 +10,6 @@ mod loader;
 pub mod recorded;
 pub mod rule;
 pub mod select;
+pub mod selection;
 pub mod set;
 pub mod source;

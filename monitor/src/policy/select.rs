@@ -33,7 +33,7 @@ impl Selected {
 }
 
 /// Everything that has to fit, in addition to a container at all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     parts: Vec<Select>,
     /// It is about what runs on the host.
