@@ -140,6 +140,7 @@ fn write(directory: &Path, limits: Limits, total: u64) -> anyhow::Result<Arc<Sto
             node: "node".to_owned(),
             boot_id: "0123456789abcdef0123456789abcdef".to_owned(),
             restored: Vec::new(),
+            heartbeats: Arc::default(),
         },
         runtime.handle().clone(),
     )?;

@@ -1,5 +1,6 @@
 //! The agent: puts the parts together, runs until it is told to stop, and leaves nothing behind.
 
+mod health;
 mod history;
 mod policies;
 mod state_directory;
@@ -27,7 +28,7 @@ use rustix::{
 use state_directory::StateDirectory;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
 };
 use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
@@ -52,7 +53,10 @@ use crate::{
     memory,
     process::procfs,
     redact::Redactor,
-    serve::{convert::Context, metrics, server::Socket, sources::Sources, watch::Sequence},
+    serve::{
+        convert::Context, health::Health, metrics, server::Socket, sources::Sources,
+        watch::Sequence,
+    },
     store::{
         Limits, Store, numbers,
         past::{Narrow, Past},
@@ -132,7 +136,7 @@ pub fn run(
     }
     memory::share();
     let policies = policies::load(configuration.policy_dir.clone())?;
-    let watch = WatchList::load(configuration.watch_list.as_deref())?;
+    let files = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -162,6 +166,7 @@ pub fn run(
     } = History::open(configuration.history);
     let events = Arc::new(Recent::starting_after(last_event, EVENTS.0, EVENTS.1));
     let alerts = Arc::new(Recent::starting_after(last_alert, ALERTS.0, ALERTS.1));
+    let (found_health, health) = watch::channel(Health::default());
     let sources = Sources {
         context: context(configuration.node_name, store.as_deref())?,
         events: Sequence {
@@ -179,6 +184,8 @@ pub fn run(
         policies: Arc::clone(&policies),
         connection: Arc::default(),
         figures: Arc::default(),
+        heartbeats: Arc::default(),
+        health,
         sensors: kernel.sensors.clone(),
         programs: kernel.loaded.clone().into(),
         hierarchy: kernel.hierarchy.name().to_owned(),
@@ -213,6 +220,7 @@ pub fn run(
                     node: sources.context.node.clone(),
                     boot_id: sources.context.boot_id.clone(),
                     restored: restored.clone(),
+                    heartbeats: Arc::clone(&sources.heartbeats),
                 },
                 runtime.handle().clone(),
             )
@@ -224,7 +232,7 @@ pub fn run(
     let (new_list, new_lists) = std::sync::mpsc::channel();
     runtime.spawn(reload_on_hangup(configuration.watch_list, new_list)?);
     let watched = Watched {
-        files: watch,
+        files,
         redactor,
         new_lists,
         runtime_sockets: RuntimeSockets::new(configuration.cri_socket.path()),
@@ -244,6 +252,11 @@ pub fn run(
     if let Some(metrics) = metrics {
         runtime.spawn(metrics.serve(sources.clone()));
     }
+    runtime.spawn(health::watch(
+        sources.clone(),
+        state.path.join(SOCKET),
+        found_health,
+    ));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let mut server = runtime.spawn(socket.serve(sources, async {
         let _ = server_stopped.await;
@@ -391,6 +404,7 @@ impl RunningEngine {
             Arc::clone(&sources.alerts.recent),
             &watched.alerts,
             watched.learning,
+            Arc::clone(&sources.heartbeats),
         )
         .context("starting the detection thread")?;
         let rules_changer = detector.rules_changer();
@@ -416,6 +430,7 @@ impl RunningEngine {
             runtime_sockets: watched.runtime_sockets,
             cpu_interval: watched.cpu_interval,
             past: watched.past,
+            heartbeats: Arc::clone(&sources.heartbeats),
         })
         .context("taking in the processes and cgroups that are there already")?;
         let (end, ended) = oneshot::channel();

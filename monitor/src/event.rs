@@ -120,6 +120,18 @@ impl Detail {
         }
     }
 
+    /// The number of the heartbeat that it is, if it is one.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<u64> {
+        match self {
+            Self::Message(EventKind::Heartbeat, detail) => match &**detail {
+                v1::event::Detail::Heartbeat(heartbeat) => Some(heartbeat.number),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What the file is watched for that it is about, if it is about one.
     #[must_use]
     pub fn reasons(&self) -> &[String] {

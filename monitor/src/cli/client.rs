@@ -1,9 +1,6 @@
 //! Reaching the agent, and what commands that do so have in common.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -13,8 +10,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::agent::DEFAULT_STATE_DIR;
-use crate::agent::SOCKET;
+use crate::{
+    agent::SOCKET,
+    configuration::{STATE_DIRECTORY, value},
+};
 
 /// Where the agent listens.
 #[derive(Args)]
@@ -24,7 +23,7 @@ pub(super) struct Connection {
         long,
         value_name = "PATH",
         env = "WATCHKEEPER_SOCKET",
-        default_value_os_t = PathBuf::from(DEFAULT_STATE_DIR).join(SOCKET)
+        default_value_os_t = PathBuf::from(STATE_DIRECTORY).join(SOCKET)
     )]
     socket: PathBuf,
 }
@@ -84,30 +83,12 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp);
     }
-    let ago = duration(text)
+    let ago = value::time(text)
         .ok()
         .and_then(|ago| SystemTime::now().checked_sub(ago));
     ago.map(Timestamp::from).ok_or_else(|| {
         "give how long ago, as 90s, 15m, 1h or 2d, or a time as 2026-01-31T12:00:00Z".to_owned()
     })
-}
-
-/// A length of time on the command line: `90s`, `15m`, `1h`, `2d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    text.char_indices()
-        .last()
-        .and_then(|(end, unit)| {
-            let number: u64 = text[..end].parse().ok()?;
-            let seconds = match unit {
-                's' => 1,
-                'm' => 60,
-                'h' => 3_600,
-                'd' => 86_400,
-                _ => return None,
-            };
-            Some(Duration::from_secs(number.checked_mul(seconds)?))
-        })
-        .ok_or_else(|| "give a time as 90s, 15m, 1h or 2d".to_owned())
 }
 
 #[cfg(test)]

@@ -204,6 +204,7 @@ fn of_detail(detail: &Detail, process: &v1::Process) -> String {
             "{exe} rounds in all ways: down {}, up {}, toward zero {}",
             rounding.down, rounding.up, rounding.toward_zero
         ),
+        Detail::Heartbeat(heartbeat) => format!("heartbeat {}", heartbeat.number),
         Detail::CpuUsage(usage) => format!(
             "{:.2} CPUs{}",
             usage.used_ns as f64 / usage.interval_ns.max(1) as f64,
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_the_contract_is_there() {
-        assert_eq!(kinds().last(), Some(EventKind::FloatRounding));
+        assert_eq!(kinds().last(), Some(EventKind::Heartbeat));
     }
 
     #[test]

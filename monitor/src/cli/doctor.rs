@@ -3,11 +3,11 @@
 use clap::Args;
 
 use super::{
-    agent::cri_socket,
     show,
     terminal::{Style, clean, styled},
 };
 use crate::{
+    configuration::value::RuntimeSocket,
     container::cri::Socket,
     kernel::probe::{self, Finding, Outcome},
 };
@@ -20,13 +20,18 @@ use crate::{
 #[command(after_help = "Example:\n  sudo watchkeeper doctor")]
 pub(super) struct Arguments {
     /// Socket of the container runtime to try; `auto` takes the first usual one
-    #[arg(long, value_name = "PATH|auto|none", default_value = "auto", value_parser = cri_socket)]
-    cri_socket: Socket,
+    #[arg(
+        long,
+        value_name = "PATH|auto|none",
+        env = "WATCHKEEPER_CRI_SOCKET",
+        default_value = "auto"
+    )]
+    cri_socket: RuntimeSocket,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let mut findings = probe::all();
-    findings.push(runtime(&arguments.cri_socket)?);
+    findings.push(runtime(&arguments.cri_socket.0)?);
     let mut text = String::new();
     for finding in &findings {
         let (word, style, detail) = match &finding.outcome {

@@ -7,9 +7,21 @@ use std::{
 };
 
 use prost::Message;
+use schemars::JsonSchema;
 
 use super::terminal::is_unsafe;
-use crate::proto;
+use crate::{problem::Problem, proto};
+
+/// The JSON Schema of what people write in files.
+pub(super) fn schema<T: JsonSchema>() -> String {
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(T));
+    schema.expect("a schema is JSON") + "\n"
+}
+
+/// Something that is wrong in such a file.
+pub(super) fn problem(problem: &Problem) -> serde_json::Value {
+    serde_json::json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
+}
 
 /// Prints a message of the package `watchkeeper.v1` as one line.
 pub(super) fn print(name: &str, message: &impl Message) -> anyhow::Result<()> {

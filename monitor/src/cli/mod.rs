@@ -3,11 +3,13 @@
 mod agent;
 mod alerts;
 mod client;
+mod config;
 mod containers;
 mod detail;
 mod doctor;
 mod events;
 mod export;
+mod health;
 mod json;
 mod policy;
 mod show;
@@ -24,6 +26,8 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::heartbeat;
 
 /// Exit code when a command could not do what it was asked.
 const FAILURE: u8 = 1;
@@ -58,8 +62,10 @@ enum Command {
     Sql(sql::Arguments),
     Export(export::Arguments),
     Policy(policy::Arguments),
+    Config(config::Arguments),
     Containers(containers::Arguments),
     Status(status::Arguments),
+    Health(health::Arguments),
     Doctor(doctor::Arguments),
     /// Prints a completion script for a shell
     #[command(
@@ -74,30 +80,33 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Run by the agent every few seconds, to be seen.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == heartbeat::ARGUMENT)
+    {
+        return ExitCode::SUCCESS;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
+    // Some look for what is wrong, and say `false` where they found it.
+    let done = |()| true;
     let result = match arguments.command {
-        Command::Agent(arguments) => agent::run(arguments),
-        Command::Alerts(arguments) => alerts::run(arguments),
-        Command::Events(arguments) => events::run(arguments),
-        Command::Tree(arguments) => tree::run(&arguments),
-        Command::Timeline(arguments) => timeline::run(arguments),
-        Command::Sql(arguments) => sql::run(&arguments),
-        Command::Export(arguments) => export::run(arguments),
-        Command::Policy(arguments) => match policy::run(&arguments) {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::from(FAILURE),
-            Err(error) => Err(error),
-        },
-        Command::Containers(arguments) => containers::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Doctor(arguments) => match doctor::run(&arguments) {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::from(FAILURE),
-            Err(error) => Err(error),
-        },
+        Command::Agent(arguments) => agent::run(arguments).map(done),
+        Command::Alerts(arguments) => alerts::run(arguments).map(done),
+        Command::Events(arguments) => events::run(arguments).map(done),
+        Command::Tree(arguments) => tree::run(&arguments).map(done),
+        Command::Timeline(arguments) => timeline::run(arguments).map(done),
+        Command::Sql(arguments) => sql::run(&arguments).map(done),
+        Command::Export(arguments) => export::run(arguments).map(done),
+        Command::Policy(arguments) => policy::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Containers(arguments) => containers::run(&arguments).map(done),
+        Command::Status(arguments) => status::run(&arguments).map(done),
+        Command::Health(arguments) => health::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -105,11 +114,12 @@ pub fn main() -> ExitCode {
                 "watchkeeper",
                 &mut io::stdout(),
             );
-            Ok(())
+            Ok(true)
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILURE),
         // Whoever read the output has had enough: `watchkeeper events | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     client::Output,
-    show,
+    json, show,
     terminal::{Style, clean, styled},
 };
 use crate::{
@@ -25,8 +25,9 @@ use crate::{
         condition::schema,
         file::PolicyFile,
         set::{Loaded, RuleSet},
-        source::{self, Problem, Source},
+        source::{self, Source},
     },
+    problem::Problem,
     proto::v1,
 };
 
@@ -155,12 +156,7 @@ fn check(arguments: &Files) -> anyhow::Result<bool> {
 fn report(problems: &[Problem], output: Output) -> anyhow::Result<()> {
     let mut text = String::new();
     if output == Output::Json {
-        let all: Vec<_> = problems
-            .iter()
-            .map(|problem| {
-                json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
-            })
-            .collect();
+        let all: Vec<_> = problems.iter().map(json::problem).collect();
         text = format!("{}\n", json!({"valid": false, "problems": all}));
     } else {
         for problem in problems {
@@ -288,16 +284,8 @@ fn fields(wanted: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The JSON Schema of policy files.
-#[must_use]
-pub fn schema_text() -> String {
-    let schema = schemars::schema_for!(PolicyFile);
-    // A schema is JSON.
-    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
-}
-
 fn schema_of_files() -> anyhow::Result<()> {
-    show::print(&schema_text())?;
+    show::print(&json::schema::<PolicyFile>())?;
     Ok(())
 }
 
@@ -338,7 +326,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/policy.schema.json");
         let shipped = fs::read_to_string(&path).unwrap_or_default();
         assert!(
-            shipped == schema_text(),
+            shipped == json::schema::<PolicyFile>(),
             "{} is out of date: write it with `watchkeeper policy schema`",
             path.display()
         );

@@ -14,6 +14,7 @@ use super::{
     json,
     terminal::clean,
 };
+use crate::configuration::value;
 use crate::proto::v1::{self, history_client::HistoryClient, value::Value};
 
 /// Asks history in SQL: all that is kept, with what happened up to now
@@ -63,7 +64,7 @@ enum Format {
 }
 
 fn max_time(text: &str) -> Result<Duration, String> {
-    client::duration(text).and_then(|time| match time.as_secs() {
+    value::time(text).and_then(|time| match time.as_secs() {
         1..=600 => Ok(time),
         _ => Err("give a time from 1s to 10m".to_owned()),
     })

@@ -145,6 +145,15 @@ fn text(status: &v1::NodeStatusResponse) -> String {
     line("kernel", &clean(&status.kernel));
     line("started", &show::time(status.started.as_ref()));
     line("cgroups", &status.cgroup_hierarchy);
+    let health = status.health.clone().unwrap_or_default();
+    line(
+        "health",
+        &if health.serving {
+            "serving".to_owned()
+        } else {
+            clean(&format!("NOT SERVING: {}", health.reasons.join("; "))).into_owned()
+        },
+    );
     line(
         "runtime",
         &if runtime.connected {

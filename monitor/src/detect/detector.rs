@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     event::{Detail, Event},
+    heartbeat::{self, Heartbeats},
     policy::set::RuleSet,
     process::execution::{Process, ProcessKey, Recognised},
     proto::v1::EventKind,
@@ -86,7 +87,7 @@ impl RulesChanger {
 
 impl Detector {
     /// Starts the thread. It ends when the detector is dropped. `earlier` are alerts of an earlier run that may come
-    /// again. What a workload does on the network within `learning` is usual.
+    /// again. What a workload does on the network within `learning` is usual. Heartbeats that come by are noted.
     ///
     /// # Errors
     /// When the thread can't be created.
@@ -95,6 +96,7 @@ impl Detector {
         alerts: Arc<Recent<Alert>>,
         earlier: &[Arc<Alert>],
         learning: Duration,
+        heartbeats: Arc<Heartbeats>,
     ) -> std::io::Result<Self> {
         let (queue, messages) = channel();
         let inspector = Arc::new(Inspector::default());
@@ -109,6 +111,7 @@ impl Detector {
             evaluator: Evaluator::new(set, listeners).with_learning(learning),
             folds,
             alerts,
+            heartbeats,
             inspector: Arc::clone(&inspector),
             undecided: VecDeque::new(),
             verdicts: Vec::new(),
@@ -225,6 +228,7 @@ struct Stage {
     evaluator: Evaluator,
     folds: Folds,
     alerts: Arc<Recent<Alert>>,
+    heartbeats: Arc<Heartbeats>,
     inspector: Arc<Inspector>,
     /// Findings that wait until more is known of their container.
     undecided: VecDeque<Waiting>,
@@ -283,6 +287,9 @@ impl Stage {
             self.take(verdict, &event, number, None);
         }
         self.verdicts = verdicts;
+        if let Some(number) = event.detail.heartbeat() {
+            self.heartbeats.reached(heartbeat::Stage::Rules, number);
+        }
     }
 
     /// Finds out what kind of program a process runs.

@@ -57,14 +57,17 @@ impl Engine {
         if let Some(process) = process {
             self.processes.put(Arc::new(process), membership);
         }
-        self.emit(
-            header,
-            caller,
-            Detail::Fork {
-                child,
-                started: clock::wall(fork.child.start_ns),
-            },
-        );
+        // The agent's own children are its heartbeats, which are events by themselves.
+        if caller.pid != std::process::id() {
+            self.emit(
+                header,
+                caller,
+                Detail::Fork {
+                    child,
+                    started: clock::wall(fork.child.start_ns),
+                },
+            );
+        }
     }
 
     /// A process runs a new program.

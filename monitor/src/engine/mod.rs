@@ -5,6 +5,7 @@
 
 mod descent;
 pub mod figures;
+mod heartbeat;
 mod housekeeping;
 mod lifecycle;
 mod network;
@@ -48,6 +49,7 @@ use crate::{
     },
     detect::detector::Detector,
     event::{Ancestor, Cgroup, Detail, Event, Target},
+    heartbeat::Heartbeats,
     kernel::{
         hierarchy::Hierarchy,
         loader::{HostNamespaces, Shared},
@@ -110,6 +112,9 @@ pub struct Engine {
     losses_seen: HashMap<LossKey, u64>,
     /// Processes to be looked for, because records of ends were lost.
     unverified: Vec<ProcessKey>,
+    heartbeats: Arc<Heartbeats>,
+    /// The process of the last heartbeat.
+    beating: Option<ProcessKey>,
 }
 
 /// What an engine is made of.
@@ -144,6 +149,8 @@ pub struct Parts {
     pub cpu_interval: Duration,
     /// What earlier runs saw, and the id of this boot.
     pub past: Option<(Past, String)>,
+    /// How far heartbeats came.
+    pub heartbeats: Arc<Heartbeats>,
 }
 
 impl Engine {
@@ -172,6 +179,8 @@ impl Engine {
             usage,
             losses_seen: HashMap::new(),
             unverified: Vec::new(),
+            heartbeats: parts.heartbeats,
+            beating: None,
         };
         let mount = engine.hierarchy.mount.clone();
         for announced in engine.registry.scan(&mount, clock::since_boot())? {
@@ -278,6 +287,10 @@ impl Engine {
             }
             Record::Exec(exec) => {
                 let process = Process::from_record(header, exec, &self.redactor);
+                if let Some(number) = Self::heartbeat_of(&process) {
+                    self.heartbeat(header, number);
+                    return;
+                }
                 self.exec(header, process);
                 self.beside_exec(header, exec);
             }
@@ -286,6 +299,10 @@ impl Engine {
                 // Each of several last threads may find itself the last.
                 let ended = self.processes.get(key).and_then(|entry| entry.exited_ns);
                 if ended.is_some() {
+                    return;
+                }
+                if self.beating == Some(key) {
+                    self.processes.exit(key, header.time_ns);
                     return;
                 }
                 self.emit(

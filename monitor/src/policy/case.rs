@@ -7,9 +7,10 @@ use super::{
     recorded,
     rule::Logic,
     set::RuleSet,
-    source::Problem,
 };
-use crate::{container::registry::Place, event::Event, process::execution::Process, proto};
+use crate::{
+    container::registry::Place, event::Event, problem::Problem, process::execution::Process, proto,
+};
 
 /// The process id that the agent has in cases: one that no process can have.
 const AGENT: u32 = (1 << 22) + 1;

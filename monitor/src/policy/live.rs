@@ -11,7 +11,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{set::RuleSet, source::Problem};
+use super::set::RuleSet;
+use crate::problem::Problem;
 
 /// How often the directory is looked at. Kubernetes replaces the files of a ConfigMap by swapping a symbolic link, which watches of
 /// single files do not see.

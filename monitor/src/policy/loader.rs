@@ -14,8 +14,9 @@ use super::{
     file::{API_VERSION, PolicyFile},
     rule::{ActiveRule, Exception},
     set::{Loaded, RuleSet},
-    source::{self, Problem, Source},
+    source::{self, Source},
 };
+use crate::problem::Problem;
 
 /// The built-in policies, with these.
 ///
@@ -223,7 +224,7 @@ mod tests {
                 .collect();
             let view = View::new(&event, &OfCases);
             let mut found: Vec<&str> = set
-                .to_ask(&event.detail, is_on_host)
+                .to_ask(&event.detail, (!is_on_host).then_some(&[]))
                 .filter(|(_, condition)| condition.holds(&view))
                 .map(|(rule, _)| rule.rule.id.as_str())
                 .collect();

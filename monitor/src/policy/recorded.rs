@@ -129,6 +129,7 @@ fn fits(kind: v1::EventKind, told: &v1::event::Detail) -> bool {
             | (Kind::SelinuxDenial, Told::SelinuxDenial(_))
             | (Kind::CpuUsage, Told::CpuUsage(_))
             | (Kind::FloatRounding, Told::FloatRounding(_))
+            | (Kind::Heartbeat, Told::Heartbeat(_))
     )
 }
 

@@ -1,17 +1,20 @@
-//! The set of policies in force: rules ready to be asked, found by the kind of event, and by what a file is watched for.
+//! The set of policies in force: rules ready to be asked, found by the kind of event, by the workload, and by what a file is watched
+//! for.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, iter, path::Path, sync::Arc};
 
 use super::{
     case::Case,
     condition::Condition,
     loader,
     rule::{ActiveRule, Exception, Logic},
-    source::{self, Problem, Source},
+    select::{Selected, Selector},
+    source::{self, Source},
 };
 use crate::{
     event::Detail,
     policy::condition::schema::{self, KINDS},
+    problem::Problem,
     proto::v1::EventKind,
 };
 
@@ -19,8 +22,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<ActiveRule>>,
+    /// What selects the workloads that rules are about, each once. What selects every container is none of them, and what selects
+    /// the host neither.
+    selectors: Vec<Selector>,
     /// The rules about containers, by kind of event.
-    of_containers: Vec<OfKind>,
+    of_containers: Vec<OfContainers>,
     /// Those about the host.
     of_host: Vec<OfKind>,
     /// Those that add up findings, by the rules whose findings they are.
@@ -30,6 +36,29 @@ pub struct RuleSet {
     digest: Arc<str>,
     /// Files that it was made of.
     files: Vec<String>,
+}
+
+/// The rules about a kind of event in containers.
+#[derive(Clone, Debug, Default)]
+struct OfContainers {
+    /// Those about every container.
+    of_any: OfKind,
+    /// Those about workloads, by the place in [`RuleSet::selectors`] of what selects them.
+    of_selected: Vec<(usize, OfKind)>,
+}
+
+impl OfContainers {
+    fn of_selector(&mut self, selector: usize) -> &mut OfKind {
+        let known = self
+            .of_selected
+            .iter()
+            .position(|(known, _)| *known == selector);
+        let place = known.unwrap_or_else(|| {
+            self.of_selected.push((selector, OfKind::default()));
+            self.of_selected.len() - 1
+        });
+        &mut self.of_selected[place].1
+    }
 }
 
 /// The rules with a condition about a kind of event: places in [`RuleSet::rules`].
@@ -110,8 +139,9 @@ impl RuleSet {
     ) -> Self {
         rules.sort_by(|one, other| one.rule.id.cmp(&other.rule.id));
         // Kinds are counted from 1.
-        let mut of_containers = vec![OfKind::default(); KINDS.len() + 1];
-        let mut of_host = of_containers.clone();
+        let mut of_containers = vec![OfContainers::default(); KINDS.len() + 1];
+        let mut of_host = vec![OfKind::default(); KINDS.len() + 1];
+        let mut selectors: Vec<Selector> = Vec::new();
         let mut scores: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
             let condition = match &rule.logic {
@@ -124,19 +154,30 @@ impl RuleSet {
                     continue;
                 }
             };
-            let by_kind = if rule.selector.host {
-                &mut of_host
-            } else {
-                &mut of_containers
-            };
+            let selector = &rule.selector;
+            let is_narrow = !selector.host && !selector.is_any_container();
+            let narrow = is_narrow.then(|| {
+                let known = selectors.iter().position(|known| known == selector);
+                known.unwrap_or_else(|| {
+                    selectors.push(selector.clone());
+                    selectors.len() - 1
+                })
+            });
             for kind in rule.events.iter().filter_map(|event| schema::kind(event)) {
-                if condition.is_about(kind) {
-                    by_kind[kind as usize].add(index, condition, kind);
+                if !condition.is_about(kind) {
+                    continue;
                 }
+                let of_kind = match narrow {
+                    Some(narrow) => of_containers[kind as usize].of_selector(narrow),
+                    None if selector.host => &mut of_host[kind as usize],
+                    None => &mut of_containers[kind as usize].of_any,
+                };
+                of_kind.add(index, condition, kind);
             }
         }
         Self {
             rules: rules.into_iter().map(Arc::new).collect(),
+            selectors,
             of_containers,
             of_host,
             scores,
@@ -179,20 +220,32 @@ impl RuleSet {
             .map(|index| &self.rules[index])
     }
 
-    /// The rules whose condition may hold for an event: those about containers, or those about the host. They come in no order.
+    /// What selects workloads that rules are about, for [`Self::to_ask`].
+    #[must_use]
+    pub fn selectors(&self) -> &[Selector] {
+        &self.selectors
+    }
+
+    /// The rules whose condition may hold for an event: with the answers of [`Self::selectors`] for its container, or those about the
+    /// host. They come in no order.
     pub fn to_ask<'a>(
         &'a self,
         event: &'a Detail,
-        host: bool,
+        container: Option<&'a [Selected]>,
     ) -> impl Iterator<Item = (&'a Arc<ActiveRule>, &'a Condition)> {
-        let index = if host {
-            &self.of_host
-        } else {
-            &self.of_containers
-        };
-        index
-            .get(event.kind() as usize)
+        let kind = event.kind() as usize;
+        let of_host = self.of_host.get(kind).filter(|_| container.is_none());
+        let of_containers = container.and_then(|chosen| {
+            let rules = self.of_containers.get(kind)?;
+            let of_selected = rules.of_selected.iter().filter(|(selector, _)| {
+                // What can't be told yet is decided on once something was found.
+                chosen.get(*selector) != Some(&Selected::No)
+            });
+            Some(iter::once(&rules.of_any).chain(of_selected.map(|(_, rules)| rules)))
+        });
+        of_host
             .into_iter()
+            .chain(of_containers.into_iter().flatten())
             .flat_map(|rules| rules.to_ask(event.reasons()))
             .filter_map(|rule| match &self.rules[rule].logic {
                 Logic::Condition(condition, _) => Some((&self.rules[rule], condition)),
@@ -230,7 +283,61 @@ impl RuleSet {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::policy::{case, selection::Selections, source::Lists};
+
+    /// The rules of `own` that are asked of an exec in a container of a namespace.
+    fn asked(set: &RuleSet, selections: &mut Selections, namespace: &str) -> Vec<String> {
+        let event = json!({"kind": "exec", "container": {"id": "c", "pod": {"uid": "1", "name": "p", "namespace": namespace}}});
+        let event = case::parse(&event).expect("right");
+        let container = event.container().expect("in a container");
+        let chosen = selections.of(container, set.selectors());
+        let asked = set.to_ask(&event.detail, Some(chosen));
+        let ids = asked.map(|(rule, _)| rule.rule.id.clone());
+        ids.filter(|id| id.starts_with("own.")).collect()
+    }
+
+    #[test]
+    fn rules_are_asked_of_the_workloads_that_they_are_about() {
+        let policy = |namespace: &str, rules: &[&str]| {
+            let rules: Vec<String> = rules
+                .iter()
+                .map(|id| {
+                    format!("  - {{id: own.{id}, title: T, severity: low, events: [exec], condition: process.exe == \"/x\", message: m, attack: [T1059], description: d, triage: t, benign: [b]}}\n")
+                })
+                .collect();
+            Source {
+                name: format!("{namespace}.yaml"),
+                text: format!(
+                    "apiVersion: watchkeeper.dev/v1\nkind: Policy\nmetadata: {{name: {namespace}}}\nselect: {{namespaces: [{namespace}]}}\nrules:\n{}",
+                    rules.concat()
+                ),
+                lists: Lists::Given(BTreeMap::new()),
+            }
+        };
+        let own = [policy("shop", &["a", "b"]), policy("pay", &["c"])];
+        let set = RuleSet::of(&own).expect("right").set;
+        assert_eq!(set.selectors().len(), 2, "each once");
+        let mut selections = Selections::default();
+        // All of them have the same slot: what is known decides.
+        for (namespace, expected) in [
+            ("shop", &["own.a", "own.b"][..]),
+            ("pay", &["own.c"]),
+            ("pay", &["own.c"]),
+            ("web", &[]),
+            ("shop", &["own.a", "own.b"]),
+        ] {
+            assert_eq!(
+                asked(&set, &mut selections, namespace),
+                expected,
+                "{namespace}"
+            );
+        }
+    }
 
     #[test]
     fn an_event_with_several_reasons_asks_each_rule_once() {

@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 use sha2::{Digest as _, Sha256};
 
 use super::{condition::Mistake, file::PolicyFile};
+use crate::problem::{self, Problem};
 
 /// A file that is built in, with the name that it has in alerts or in policies.
 macro_rules! built_in {
@@ -56,35 +57,6 @@ pub enum Lists {
     Directory(PathBuf),
     /// These, by their names.
     Given(BTreeMap<String, String>),
-}
-
-/// Something wrong in a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file.
-    pub file: String,
-    /// Line, counted from 1; 0 where it is about the whole file.
-    pub line: usize,
-    /// Column in characters, counted from 1.
-    pub column: usize,
-    /// What is wrong, and what to do, in one line.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            write!(formatter, "{}: {}", self.file, self.message)
-        } else {
-            let Self {
-                file,
-                line,
-                column,
-                message,
-            } = self;
-            write!(formatter, "{file}:{line}:{column}: {message}")
-        }
-    }
 }
 
 /// The built-in policies.
@@ -198,15 +170,8 @@ impl Source {
     /// # Errors
     /// When that is no policy.
     pub fn parse(&self) -> Result<PolicyFile, Problem> {
-        serde_saphyr::from_str(&self.text).map_err(|error| {
-            let location = error.location();
-            Problem {
-                file: self.name.clone(),
-                line: location.map_or(0, |location| to_usize(location.line())),
-                column: location.map_or(0, |location| to_usize(location.column())),
-                message: without_place(&error.to_string()),
-            }
-        })
+        serde_saphyr::from_str(&self.text)
+            .map_err(|error| Problem::of_yaml(self.name.clone(), &error))
     }
 
     /// Whether it is a built-in one.
@@ -218,37 +183,23 @@ impl Source {
     /// A problem with a value.
     #[must_use]
     pub fn problem<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> Problem {
-        self.problem_at(value.referenced, message)
+        Problem::at(self.name.clone(), value.referenced, message)
     }
 
     /// A problem with the whole file.
     #[must_use]
     pub fn problem_of_file(&self, message: impl Into<String>) -> Problem {
-        Problem {
-            file: self.name.clone(),
-            line: 0,
-            column: 0,
-            message: message.into(),
-        }
-    }
-
-    fn problem_at(&self, location: Location, message: impl Into<String>) -> Problem {
-        Problem {
-            file: self.name.clone(),
-            line: to_usize(location.line()),
-            column: to_usize(location.column()),
-            message: message.into(),
-        }
+        Problem::of_file(self.name.clone(), message)
     }
 
     /// A mistake in a text of the file, where it stands there.
     #[must_use]
     pub fn mistake(&self, text: &Spanned<String>, mistake: &Mistake) -> Problem {
-        let location = text.referenced;
+        let (line, column) = problem::place(text.referenced);
         let (line, column) = place_in(
             &self.text,
-            to_usize(location.line()),
-            to_usize(location.column()),
+            line,
+            column,
             &text.value[..mistake.at.min(text.value.len())],
         );
         Problem {
@@ -333,21 +284,6 @@ fn place_in(text: &str, line: usize, column: usize, before: &str) -> (usize, usi
         }
     }
     position
-}
-
-/// What the parser says, without the place and the excerpt of the text.
-fn without_place(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default().trim();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    // "line 3 column 5: what is wrong"
-    match line.split_once(": ") {
-        Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
-        _ => line.to_owned(),
-    }
-}
-
-fn to_usize(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

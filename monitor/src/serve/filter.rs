@@ -191,7 +191,7 @@ impl Wanted {
 pub struct WantedEvents {
     /// Common to both streams.
     pub wanted: Wanted,
-    /// Kinds; all when empty.
+    /// Kinds; all but heartbeats when empty.
     pub kinds: Vec<i32>,
     /// What they are about.
     pub particulars: Particulars,
@@ -212,7 +212,12 @@ impl WantedEvents {
     /// Whether an event is wanted.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&event.detail.kind().into()))
+        let kind = event.detail.kind();
+        let is_kind = match self.kinds.as_slice() {
+            [] => kind != v1::EventKind::Heartbeat,
+            kinds => kinds.contains(&kind.into()),
+        };
+        is_kind
             && self.wanted.is_at(event.time)
             && self
                 .wanted

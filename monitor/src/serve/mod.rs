@@ -5,6 +5,7 @@ mod containers;
 pub mod convert;
 mod events;
 pub mod filter;
+pub mod health;
 mod history;
 pub mod metrics;
 mod node;

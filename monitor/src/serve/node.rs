@@ -56,6 +56,7 @@ impl v1::node_server::Node for Sources {
                 subscribers: self.subscribers() as u64,
             }),
             degraded: self.degraded(&connection),
+            health: Some(self.health_message()),
             runtime: Some(v1::RuntimeConnection {
                 connected: connection.runtime.is_some(),
                 socket: connection.socket,

@@ -22,8 +22,9 @@ use crate::{
         file::PolicyFile,
         rule::{ActiveRule, Exception, Logic, names},
         set::RuleSet,
-        source::{Lists, Problem, Source},
+        source::{Lists, Source},
     },
+    problem::Problem,
     proto::v1,
     store::past::{Kept as _, Past},
 };

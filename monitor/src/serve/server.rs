@@ -12,9 +12,9 @@ use std::{
 use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tonic::{server::NamedService, transport::Server};
 
-use super::sources::Sources;
+use super::{health, sources::Sources};
 use crate::proto::{
     DESCRIPTORS,
     v1::{
@@ -23,6 +23,17 @@ use crate::proto::{
         policies_server::PoliciesServer, processes_server::ProcessesServer,
     },
 };
+
+/// The services that health is told of, by name.
+const SERVICES: &[&str] = &[
+    AlertsServer::<Sources>::NAME,
+    ContainersServer::<Sources>::NAME,
+    EventsServer::<Sources>::NAME,
+    HistoryServer::<Sources>::NAME,
+    NodeServer::<Sources>::NAME,
+    PoliciesServer::<Sources>::NAME,
+    ProcessesServer::<Sources>::NAME,
+];
 
 /// The server could not be started, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -110,12 +121,8 @@ impl Socket {
         let Some(listener) = self.listener.take() else {
             return Ok(());
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<AlertsServer<Sources>>().await;
-        health.set_serving::<EventsServer<Sources>>().await;
-        health.set_serving::<ContainersServer<Sources>>().await;
-        health.set_serving::<NodeServer<Sources>>().await;
-        health.set_serving::<PoliciesServer<Sources>>().await;
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let reported = health::report(reporter, sources.health.clone(), SERVICES);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -134,6 +141,7 @@ impl Socket {
         // A graceful end would wait for clients that follow a stream.
         tokio::select! {
             served = served => served?,
+            () = reported => {}
             () = stop => {}
         }
         Ok(())

@@ -1,19 +1,20 @@
 //! What the services answer from.
 
 use std::{
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::Ordering},
     time::SystemTime,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
-use super::{convert::Context, watch::Sequence};
+use super::{convert::Context, health::Health, watch::Sequence};
 use crate::{
     container::{listing::Listing, metadata::Connection},
     detect::alert::Alert,
     engine::figures::Figures,
     event::Event,
+    heartbeat::Heartbeats,
     kernel::attach::{LoadedProgram, SensorStatus},
     policy::live::LivePolicies,
     store::{
@@ -45,6 +46,10 @@ pub struct Sources {
     pub connection: Arc<RwLock<Connection>>,
     /// Numbers about the engine.
     pub figures: Arc<Figures>,
+    /// How far heartbeats came.
+    pub heartbeats: Arc<Heartbeats>,
+    /// What follows from that, and from the rest.
+    pub health: watch::Receiver<Health>,
     /// The sensors.
     pub sensors: Vec<SensorStatus>,
     /// The loaded programs.
@@ -84,9 +89,10 @@ impl Sources {
     /// Clients that follow a stream.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        // The writer of history reads along, and is no client.
+        // The writer of history and the agent's own look at the stream read along, and are no clients.
         let writers = if self.store.is_some() { 2 } else { 0 };
+        let own = usize::from(self.heartbeats.is_followed.load(Ordering::Relaxed));
         (self.events.recent.subscribers() + self.alerts.recent.subscribers())
-            .saturating_sub(writers)
+            .saturating_sub(writers + own)
     }
 }

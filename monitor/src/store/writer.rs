@@ -27,7 +27,12 @@ use super::{
     recent::{Batch, Item, Recent},
     segment::{self, Segment},
 };
-use crate::{detect::alert::Alert, event::Event, process::clock};
+use crate::{
+    detect::alert::Alert,
+    event::Event,
+    heartbeat::{Heartbeats, Stage},
+    process::clock,
+};
 
 /// How long events are gathered for a batch.
 const GATHER: Duration = Duration::from_millis(200);
@@ -57,6 +62,8 @@ pub struct Parts {
     pub boot_id: String,
     /// Alerts of earlier runs that may be found again, with the segments that have them.
     pub restored: Vec<(u64, Arc<Alert>, Segment)>,
+    /// How far heartbeats came.
+    pub heartbeats: Arc<Heartbeats>,
 }
 
 /// A running writer.
@@ -98,6 +105,7 @@ struct Writer {
     alerts: Arc<Recent<Alert>>,
     node: String,
     boot_id: String,
+    heartbeats: Arc<Heartbeats>,
     /// Where the next batch begins.
     events_after: u64,
     alerts_after: u64,
@@ -168,6 +176,7 @@ impl Writer {
             alerts: parts.alerts,
             node: parts.node,
             boot_id: parts.boot_id,
+            heartbeats: parts.heartbeats,
             current: None,
             retry: None,
             reason: None,
@@ -441,11 +450,13 @@ impl Writer {
             )?;
         }
         let mut written = 0;
+        let mut heartbeat = None;
         for (number, item) in &events.items {
             match item {
                 Item::Value(event) => {
                     current.inserter.event(&transaction, *number, event)?;
                     written += 1;
+                    heartbeat = event.detail.heartbeat().or(heartbeat);
                 }
                 Item::Amended(container) => current.inserter.amend(&transaction, container)?,
             }
@@ -460,6 +471,9 @@ impl Writer {
         current.inserter.settle(&transaction)?;
         transaction.commit()?;
 
+        if let Some(number) = heartbeat {
+            self.heartbeats.reached(Stage::Store, number);
+        }
         for (number, alert, count) in counts {
             let watched = WatchedAlert {
                 alert,

@@ -56,6 +56,7 @@ pub const KINDS: &[&str] = &[
     "selinux-denial",
     "cpu-usage",
     "float-rounding",
+    "heartbeat",
 ];
 
 /// A kind of events by its name.

@@ -400,6 +400,7 @@ impl History {
                 node: "node".to_owned(),
                 boot_id: boot.to_owned(),
                 restored: Vec::new(),
+                heartbeats: Arc::default(),
             },
             runtime.handle().clone(),
         )
