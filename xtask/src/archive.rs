@@ -1,4 +1,5 @@
-//! Single packages from a Debian suite that this host does not use: kernels for virtual machines, the Rust library's sources.
+//! Single packages from a Debian suite that this host does not use: kernels for virtual machines, the Rust library's sources,
+//! kubectl.
 //!
 //! Lists and sources are private, in the cache directory: the host's own apt set-up stays as it is, and no root is needed.
 //! The mirror is the one that the host's apt uses.
@@ -53,6 +54,17 @@ impl Archive {
             self.apt("apt-get").args(["-q", "update"]),
             &format!("fetch the package lists of {}", self.suite),
         )
+    }
+
+    /// What `find` finds in the package lists. They are fetched anew before it is said that there is nothing.
+    pub(crate) fn search<T>(&self, find: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
+        match find()? {
+            None => {
+                self.update()?;
+                find()
+            }
+            found => Ok(found),
+        }
     }
 
     /// Names and versions of the packages whose name starts with `prefix`.

@@ -156,18 +156,12 @@ fn sources_from_debian(rustc: &Rustc) -> Result<()> {
             .find(of_release)
             .map(|(_, version)| version))
     };
-    let version = match find()? {
-        Some(version) => version,
-        None => {
-            archive.update()?;
-            find()?.with_context(|| {
-                format!(
-                    "Debian's trixie-backports has no rust-src {}",
-                    rustc.release
-                )
-            })?
-        }
-    };
+    let version = archive.search(find)?.with_context(|| {
+        format!(
+            "Debian's trixie-backports has no rust-src {}",
+            rustc.release
+        )
+    })?;
     let sources = rustc.sources();
     // Beside its destination, so that the last step is a rename.
     let unpacked = sources.join(format!("unpacking-{}", std::process::id()));

@@ -84,18 +84,12 @@ fn fetch(series: &str, directory: &Path) -> Result<String> {
         }
         Ok(newest(&found))
     };
-    let package = match find()? {
-        Some(package) => package,
-        None => {
-            archive.update()?;
-            find()?.with_context(|| {
-                format!(
-                    "its suite {} has no cloud kernel of that series",
-                    suite(series)
-                )
-            })?
-        }
-    };
+    let package = archive.search(find)?.with_context(|| {
+        format!(
+            "its suite {} has no cloud kernel of that series",
+            suite(series)
+        )
+    })?;
     let unpacked = directory.join(format!("unpacking-{}", std::process::id()));
     let kept = keep(&archive, &package, &unpacked, directory);
     // Left-overs only take room.
