@@ -8,6 +8,7 @@ mod command;
 mod debian;
 mod fuzz;
 mod install;
+mod manifests;
 mod packages;
 mod paths;
 mod programs;
@@ -42,14 +43,15 @@ Examples:
   cargo xtask run --demo                     build, watch this host, show a first alert
   cargo xtask run -- --cri-socket none       arguments after -- are the agent's
   cargo xtask test                           everything that a change must pass
+  cargo xtask manifests                      render and check what is deployed
   cargo xtask quiet --record                 what healthy workloads alarm, with a report
   cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
   cargo xtask bench --record                 what the agent costs, with a report
   cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
 
-What is missing is fetched: bpf-linker, cargo-fuzz, QEMU and kernels into the
-user's cache directory, as is an image of Debian for the tests; container runtimes
-come through apt.";
+What is missing is fetched: bpf-linker, cargo-fuzz, kubectl, kubernetes-validate,
+QEMU and kernels into the user's cache directory, as is an image of Debian for the
+tests; container runtimes come through apt.";
 
 #[derive(Subcommand)]
 enum Task {
@@ -66,8 +68,10 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
-    /// Format, lints, unit tests, fuzzing, and where possible end-to-end tests and virtual machines
+    /// Format, lints, unit tests, manifests, fuzzing, and where possible end-to-end tests and virtual machines
     Test,
+    /// Render the manifests of deploy/, and check what they ask of a cluster
+    Manifests,
     /// Run healthy workloads in containers, and count the alerts that they cause
     Quiet {
         /// Write the counts to xtask/records/quiet.md
@@ -142,6 +146,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Run { demo, arguments } => run::run(demo, &arguments),
         Task::Test => test::run(),
+        Task::Manifests => manifests::run(),
         Task::Quiet { record } => quiet::run(record),
         Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {
             Outcome::Failed => ExitCode::FAILURE,

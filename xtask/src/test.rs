@@ -1,4 +1,4 @@
-//! The README's test command, and what CI runs: format, lints, unit tests, fuzzing, end-to-end tests, virtual machines.
+//! The README's test command, and what CI runs: format, lints, unit tests, manifests, fuzzing, end-to-end tests, virtual machines.
 
 use std::process::{Command, ExitCode};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, debian, fuzz, packages, paths, programs, vm};
+use crate::{command, debian, fuzz, manifests, packages, paths, programs, vm};
 
 /// Container runtimes and what their test images are made of.
 pub(crate) const RUNTIMES: [&str; 6] = [
@@ -63,6 +63,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     report.step("unit tests", || {
         cargo(&["test", "--workspace", "--no-fail-fast"])
     });
+    report.step("manifests", manifests::check);
     report.step("fuzzing", || fuzz::run(&[], FUZZING_SECONDS));
 
     let mut built = None;
