@@ -15,7 +15,7 @@ use watchkeeper_ebpf::{
     tables::{
         Connecting, Flow, KnownCredentials, MAX_CONNECTING, MAX_DATAGRAM_FLOWS, MAX_FLOWS,
         MAX_JSON_FLOWS, MAX_PENDING, MAX_ROUNDINGS, MAX_SYSTEM_CALLS, MAX_TASKS, MAX_URING,
-        RoundingModes, UringKey,
+        RoundingModes, UringKey, UringSubmission,
     },
     watch::{MAX_NAMES, Watching},
 };
@@ -37,6 +37,7 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     host_classes: 0,
     agent_pid: 0,
     uring_opcode_argument: 0,
+    uring_by_user_data: 0,
     has_registers_helper: 0,
     stack_size: 0,
     budgets: [Budget::NONE; Class::PLACES],
@@ -118,3 +119,8 @@ pub static ROUNDINGS: LruHashMap<u32, RoundingModes> =
 /// Operations of io_uring that were reported, with the start of the process.
 #[map]
 pub static URING: LruHashMap<UringKey, u64> = LruHashMap::with_max_entries(MAX_URING, 0);
+
+/// Opens through io_uring that are under way, on kernels whose completions name no request.
+#[map]
+pub static URING_OPENS: LruHashMap<UringSubmission, u32> =
+    LruHashMap::with_max_entries(MAX_URING, 0);

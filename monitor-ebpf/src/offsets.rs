@@ -153,7 +153,6 @@ const CALLS: Needed = needed(&[
     Sensor::KernelCalls,
 ]);
 const OPEN: Needed = needed(&[Sensor::FileOpen, Sensor::IoUringOpen]);
-const URING_OPEN: Needed = needed(&[Sensor::IoUringOpen]);
 /// Those that describe files and walk paths.
 const FILES: Needed = EXEC.and(CALLS).and(OPEN);
 const TCP: Needed = needed(&[Sensor::TcpState]);
@@ -367,13 +366,13 @@ offsets! {
     dentry_inode: OPEN.and(SOCKET_CALLS) ["dentry.d_inode"],
     siginfo_code: SIGNALS ["kernel_siginfo.si_code"],
     /// Where the operation is not an argument of the tracepoint.
-    kiocb_opcode: URING_OPEN ["io_kiocb.opcode"],
+    kiocb_opcode: DETAIL ["io_kiocb.opcode"],
     /// Since 5.19 (kernel commit cef216fc32d7).
-    kiocb_result: URING_OPEN ["io_kiocb.cqe.res"],
+    kiocb_result: DETAIL ["io_kiocb.cqe.res"],
     /// The request of one kind of operation: `struct io_open` for opens (io_uring/openclose.c, since 6.0).
-    kiocb_command: URING_OPEN ["io_kiocb.cmd"],
-    io_open_flags: URING_OPEN ["io_open.how"],
-    io_open_slot: URING_OPEN ["io_open.file_slot"],
+    kiocb_command: DETAIL ["io_kiocb.cmd"],
+    io_open_flags: DETAIL ["io_open.how"],
+    io_open_slot: DETAIL ["io_open.file_slot"],
     /// The ring's own table of files: of nodes since 6.13 (kernel commit 3597f2786b68), of entries of one word before.
     uring_nodes: DETAIL ["io_ring_ctx.file_table.data.nodes"],
     uring_node_count: DETAIL ["io_ring_ctx.file_table.data.nr"],
@@ -415,6 +414,9 @@ pub struct Settings {
     pub agent_pid: u32,
     /// Number of the argument of the io_uring tracepoint that is the operation; 0 where it is a field of the first.
     pub uring_opcode_argument: u32,
+    /// Not 0 where completions of io_uring name no request, and the operation is the one that was submitted with the same
+    /// `user_data`: the argument after the operation there, and the second one here.
+    pub uring_by_user_data: u32,
     /// Not 0 where `bpf_task_pt_regs` tells where the registers are that a task entered the kernel with (since 5.15).
     pub has_registers_helper: u32,
     /// Bytes of a task's kernel stack, where it does not.

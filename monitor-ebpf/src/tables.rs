@@ -80,6 +80,16 @@ pub struct UringKey {
     pub opcode: u32,
 }
 
+/// An operation that was submitted to `io_uring`, as its process tells it from others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UringSubmission {
+    /// Address of the ring's context in the kernel.
+    pub ring: u64,
+    /// `user_data` of the entry.
+    pub user: u64,
+}
+
 /// In which rounding modes the threads of a process were when they left the processor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -46,6 +46,7 @@ use crate::{
     engine::{Engine, Maps, Parts},
     kernel::{
         attach::SensorState,
+        cgroup_namespace,
         loader::{Kernel, Options},
         rings::Rings,
         sensors,
@@ -135,6 +136,7 @@ pub fn run(
         );
     }
     memory::share();
+    cgroup_namespace::enter()?;
     let policies = policies::load(configuration.policy_dir.clone())?;
     let files = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;

@@ -7,6 +7,7 @@ mod bench;
 mod command;
 mod debian;
 mod fuzz;
+mod image;
 mod install;
 mod manifests;
 mod packages;
@@ -43,6 +44,7 @@ Examples:
   cargo xtask run --demo                     build, watch this host, show a first alert
   cargo xtask run -- --cri-socket none       arguments after -- are the agent's
   cargo xtask test                           everything that a change must pass
+  cargo xtask image                          the image that is deployed
   cargo xtask manifests                      render and check what is deployed
   cargo xtask quiet --record                 what healthy workloads alarm, with a report
   cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
@@ -70,6 +72,8 @@ enum Task {
     },
     /// Format, lints, unit tests, manifests, fuzzing, and where possible end-to-end tests and virtual machines
     Test,
+    /// Make the image that is deployed: the agent, linked statically, with its bill of materials
+    Image,
     /// Render the manifests of deploy/, and check what they ask of a cluster
     Manifests,
     /// Run healthy workloads in containers, and count the alerts that they cause
@@ -146,6 +150,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Run { demo, arguments } => run::run(demo, &arguments),
         Task::Test => test::run(),
+        Task::Image => image::run().map(|()| ExitCode::SUCCESS),
         Task::Manifests => manifests::run(),
         Task::Quiet { record } => quiet::run(record),
         Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {

@@ -9,14 +9,14 @@ use watchkeeper_ebpf::{
     loss::Class,
     offsets::ABSENT,
     record::{IoUring, Kind},
-    tables::UringKey,
+    tables::{UringKey, UringSubmission},
 };
 
 use super::open::{self, O_ACCMODE, O_TRUNC};
 use crate::{
     credentials::check_credentials,
     kernel::{Address, current, follow, read, task},
-    maps::{CRITICAL, URING},
+    maps::{CRITICAL, URING, URING_OPENS},
     output::Draft,
     subject::{Place, Subject},
 };
@@ -45,6 +45,15 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
     } else {
         read::<u8>(ctx.arg::<*const u8>(0) as Address, offset!(kiocb_opcode))
     };
+    if setting!(uring_by_user_data) != 0 && is_open(opcode) {
+        let user = if argument == 1 {
+            ctx.arg::<u64>(2)
+        } else {
+            ctx.arg::<u64>(3)
+        };
+        let ring = ctx.arg::<*const u8>(0) as Address;
+        let _ = URING_OPENS.insert(&UringSubmission { ring, user }, &u32::from(opcode), 0);
+    }
     let subject = Subject::new(place, task);
     let key = UringKey {
         pid: subject.process.pid,
@@ -74,14 +83,17 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
 
 /// An operation is completed: reports a file that it opened, as [`open_exit`](super::open::open_exit) does.
 ///
-/// The tracepoint is `io_uring_complete(struct io_ring_ctx *ctx, void *req, ...)` since 5.18. It runs in a thread of the process, or in
-/// a worker of the kernel that shares the process's files. An operation that succeeds and wants no completion
-/// (`IOSQE_CQE_SKIP_SUCCESS`) does not come here.
+/// The tracepoint is `io_uring_complete(struct io_ring_ctx *ctx, void *req, ...)` since 5.18, and `(ctx, user_data, result, ...)` before.
+/// It runs in a thread of the process, or in a worker of the kernel that shares the process's files. An operation that succeeds and
+/// wants no completion (`IOSQE_CQE_SKIP_SUCCESS`, since 5.17) does not come here.
 #[btf_tracepoint(function = "io_uring_complete")]
 pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
+    if setting!(uring_by_user_data) != 0 {
+        return complete_by_user_data(&ctx);
+    }
     let request = ctx.arg::<*const u8>(1) as Address;
     let opcode: u8 = read(request, offset!(kiocb_opcode));
-    if opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2 {
+    if !is_open(opcode) {
         return 0;
     }
     let result: i32 = read(request, offset!(kiocb_result));
@@ -113,6 +125,37 @@ pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
         open_flags |= read::<u64>(command, offset!(io_open_flags)) as u32 & O_TRUNC;
     }
     open::observe(task::current(), &place, opened, IO_URING, open_flags);
+    0
+}
+
+#[inline(always)]
+fn is_open(opcode: u8) -> bool {
+    opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2
+}
+
+/// The same where the completion says nothing of the operation. Whether the file was cut at the opening is not known then.
+#[inline(always)]
+fn complete_by_user_data(ctx: &BtfTracePointContext) -> i32 {
+    let key = UringSubmission {
+        ring: ctx.arg::<*const u8>(0) as Address,
+        user: ctx.arg::<u64>(1),
+    };
+    if URING_OPENS.remove(&key).is_err() {
+        return 0;
+    }
+    let result = ctx.arg::<i64>(2);
+    if result < 0 {
+        return 0;
+    }
+    let place = Place::current();
+    if !place.wants(Class::File as u32) {
+        return 0;
+    }
+    let opened = current::file_of(result as u32);
+    if opened != 0 {
+        let open_flags = open::flags_of(opened);
+        open::observe(task::current(), &place, opened, IO_URING, open_flags);
+    }
     0
 }
 

@@ -108,19 +108,13 @@ impl Attacher<'_> {
                 verified_instructions: 0,
             };
         }
-        let missing = offsets::missing(self.offsets, sensor);
-        let result = if missing.is_empty() {
-            match sensors::describe(sensor).hooks {
+        let result = match offsets::obstacle(self.offsets, self.types, sensor) {
+            Some(obstacle) => Err(obstacle),
+            None => match sensors::describe(sensor).hooks {
                 Hooks::Tracepoint(program, names) => self.tracepoint(program, names),
                 Hooks::Calls(programs) => self.calls(sensor, programs),
                 Hooks::Packets(program) => self.packets(program),
-            }
-        } else {
-            let names: Vec<_> = missing
-                .iter()
-                .map(|field| field.places.join(" or "))
-                .collect();
-            Err(format!("this kernel has no {}", names.join(", no ")))
+            },
         };
         match result {
             Ok(verified_instructions) => SensorStatus {

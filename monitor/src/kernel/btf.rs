@@ -79,6 +79,14 @@ impl KernelTypes {
         }
     }
 
+    /// Whether completions of `io_uring` name no request, but the `user_data` of the submission: `complete(ctx, user_data, res)` in
+    /// 5.10, with one argument more until 5.17 (include/trace/events/io_uring.h).
+    #[must_use]
+    pub fn uring_completes_by_user_data(&self) -> bool {
+        let arguments = self.tracepoint_arguments("io_uring_complete");
+        self.uring_opcode_argument() != 0 && matches!(arguments, Some(3 | 4))
+    }
+
     /// How many arguments a tracepoint has; `None` for one that the kernel does not have.
     #[must_use]
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {

@@ -229,6 +229,7 @@ impl Kernel {
                 .fold(0, |set, class| set | class.bit()),
             agent_pid: std::process::id(),
             uring_opcode_argument,
+            uring_by_user_data: u32::from(types.uring_completes_by_user_data()),
             has_registers_helper: u32::from(has_registers_helper()),
             stack_size: stack_size(),
             budgets: budgets(&options.budgets),

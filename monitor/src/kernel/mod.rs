@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod btf;
+pub mod cgroup_namespace;
 pub mod costs;
 pub mod hierarchy;
 pub mod loader;

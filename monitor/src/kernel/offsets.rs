@@ -19,6 +19,31 @@ pub fn missing(offsets: &KernelOffsets, sensor: Sensor) -> Vec<&'static Field> {
         .collect()
 }
 
+/// Why a sensor can't work on this kernel, where it is known before it is tried.
+#[must_use]
+pub fn obstacle(offsets: &KernelOffsets, types: &KernelTypes, sensor: Sensor) -> Option<String> {
+    let missing = missing(offsets, sensor);
+    if !missing.is_empty() {
+        let names: Vec<_> = missing
+            .iter()
+            .map(|field| field.places.join(" or "))
+            .collect();
+        return Some(format!("this kernel has no {}", names.join(", no ")));
+    }
+    let of_request = [
+        offsets.kiocb_opcode,
+        offsets.kiocb_result,
+        offsets.kiocb_command,
+        offsets.io_open_flags,
+        offsets.io_open_slot,
+    ];
+    let is_unknown = sensor == Sensor::IoUringOpen
+        && of_request.contains(&ABSENT)
+        && !types.uring_completes_by_user_data();
+    is_unknown
+        .then(|| "this kernel tells completions of io_uring in a form that is not known".to_owned())
+}
+
 /// What a sensor that works does not tell on this kernel, where that is something.
 #[must_use]
 pub fn lacking_detail(offsets: &KernelOffsets, sensor: Sensor) -> Option<&'static str> {
@@ -30,12 +55,15 @@ pub fn lacking_detail(offsets: &KernelOffsets, sensor: Sensor) -> Option<&'stati
         Sensor::FileOpen if absent(&[offsets.dentry_alias, offsets.inode_aliases]) => {
             Some("the kernel does not tell a file's other names: a hard link hides a watched file")
         }
+        // Without a request there is no such table either, until 5.15.
         Sensor::IoUringOpen
-            if absent(&[
-                offsets.uring_nodes,
-                offsets.uring_node_count,
-                offsets.uring_node_file,
-            ]) && absent(&[offsets.uring_files, offsets.uring_file_count]) =>
+            if offsets.kiocb_result != ABSENT
+                && absent(&[
+                    offsets.uring_nodes,
+                    offsets.uring_node_count,
+                    offsets.uring_node_file,
+                ])
+                && absent(&[offsets.uring_files, offsets.uring_file_count]) =>
         {
             Some(
                 "the kernel's table of files without a descriptor is unknown: opens into it are only seen as use of io_uring",
