@@ -3,10 +3,17 @@
 
 mod event_fields;
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, bail};
 use prost::Message as _;
+
+/// The object's name: that of the binary in `monitor-ebpf`.
+const OBJECT: &str = "watchkeeper-kernel";
 
 const PROTO_ROOT: &str = "../proto";
 const PROTO_FILES: [&str; 9] = [
@@ -61,6 +68,9 @@ fn compile_ebpf() -> anyhow::Result<()> {
         // The standard library is built for the BPF target, which only an unstable option of cargo can do;
         // aya-ebpf needs an unstable feature of the language, so naming this crate alone is not enough.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        // The object names its sources in the same way wherever they lie (the unstable profile option `trim-paths`).
+        env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+        env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
     }
     aya_build::build_ebpf(
         [aya_build::Package {
@@ -70,5 +80,36 @@ fn compile_ebpf() -> anyhow::Result<()> {
             ..Default::default()
         }],
         aya_build::Toolchain::Custom("stable"),
-    )
+    )?;
+    strip(&PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?).join(OBJECT))
+}
+
+/// Takes the debug information out of the object, four fifths of it: what the kernel and the loader read is in sections of
+/// their own.
+fn strip(object: &Path) -> anyhow::Result<()> {
+    let rustc = env::var_os("RUSTC").context("RUSTC is not set")?;
+    let printed = Command::new(rustc)
+        .args(["--print", "sysroot"])
+        .output()
+        .context("asking rustc for its sysroot")?;
+    let sysroot = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
+    let host = env::var("HOST").context("HOST is not set")?;
+    let tool = sysroot
+        .join("lib/rustlib")
+        .join(host)
+        .join("bin/rust-objcopy");
+    let status = Command::new(&tool)
+        // Its own LLVM.
+        .env("LD_LIBRARY_PATH", sysroot.join("lib"))
+        .arg("--strip-debug")
+        .arg(object)
+        .status()
+        .with_context(|| format!("running {}", tool.display()))?;
+    if !status.success() {
+        bail!(
+            "stripping the eBPF object: {} ended with {status}",
+            tool.display()
+        );
+    }
+    Ok(())
 }

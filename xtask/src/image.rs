@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::toolchain::Toolchain;
 use crate::{command, packages, paths};
@@ -46,6 +46,19 @@ pub(crate) fn run() -> Result<()> {
     println!("digest   {}", image.digest);
     println!("sbom     {}", image.sbom.display());
     Ok(())
+}
+
+/// The same, and once more from the beginning: the digest has to be the same.
+pub(crate) fn make_twice() -> Result<Image> {
+    let first = make()?;
+    let second = make()?;
+    ensure!(
+        first.digest == second.digest,
+        "the same sources made {} and {}",
+        first.digest,
+        second.digest
+    );
+    Ok(second)
 }
 
 /// Makes the image in `target/image`. Needs root, as buildah does without further ado only then.

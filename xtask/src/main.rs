@@ -16,6 +16,7 @@ mod programs;
 mod quiet;
 mod report;
 mod run;
+mod seccomp;
 mod test;
 mod toolchain;
 mod unpack;
@@ -74,6 +75,8 @@ enum Task {
     Test,
     /// Make the image that is deployed: the agent, linked statically, with its bill of materials
     Image,
+    /// Trace the agent, and write deploy/seccomp/agent.json from what it calls
+    Seccomp,
     /// Render the manifests of deploy/, and check what they ask of a cluster
     Manifests,
     /// Run healthy workloads in containers, and count the alerts that they cause
@@ -151,6 +154,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Run { demo, arguments } => run::run(demo, &arguments),
         Task::Test => test::run(),
         Task::Image => image::run().map(|()| ExitCode::SUCCESS),
+        Task::Seccomp => seccomp::run().map(|()| ExitCode::SUCCESS),
         Task::Manifests => manifests::run(),
         Task::Quiet { record } => quiet::run(record),
         Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, debian, fuzz, manifests, packages, paths, programs, vm};
+use crate::{command, debian, fuzz, image, manifests, packages, paths, programs, vm};
 
 /// Container runtimes and what their test images are made of.
 pub(crate) const RUNTIMES: [&str; 6] = [
@@ -76,6 +76,14 @@ pub(crate) fn run() -> Result<ExitCode> {
         Ok(Outcome::Passed)
     });
     let not_built = || Ok(Outcome::Skipped("the release build failed".to_owned()));
+    let mut image = None;
+    report.step("image", || {
+        if !command::is_root() {
+            return Ok(Outcome::Skipped("needs root".to_owned()));
+        }
+        image = Some(image::make_twice()?);
+        Ok(Outcome::Passed)
+    });
     report.step("end-to-end tests", || {
         if built.is_none() {
             return not_built();
@@ -84,12 +92,19 @@ pub(crate) fn run() -> Result<ExitCode> {
             return Ok(Outcome::Skipped("needs root".to_owned()));
         }
         packages::ensure(&RUNTIMES, PURPOSE)?;
+        let Some(image) = &image else {
+            return Ok(Outcome::Skipped("there is no image".to_owned()));
+        };
         let (path, record) = vm::record_of_host()?;
         let mut suite = toolchain.cargo();
         suite.args(["test", "--package", "watchkeeper", "--test", "e2e"]);
         suite.args(["--", "--test-threads=1"]);
         suite.env(debian::STORE, debian::store(PURPOSE)?);
         suite.env("WATCHKEEPER_RECORD", path);
+        suite.env(
+            "WATCHKEEPER_IMAGE",
+            format!("{} {}", image.archive.display(), image.name),
+        );
         let outcome = outcome(&mut suite)?;
         record.end()?;
         Ok(outcome)

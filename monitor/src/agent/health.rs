@@ -157,7 +157,14 @@ fn troubles(sources: &Sources, lost: u64) -> Vec<Trouble> {
             is_cured_by_restart: false,
         })
         .collect();
-    troubles.extend(stopped(&sources.heartbeats, sources.store.is_some()));
+    let is_complete = troubles.is_empty();
+    troubles.extend(
+        stopped(&sources.heartbeats, sources.store.is_some()).map(|trouble| Trouble {
+            // What is not hooked does not come, whether it is started again or not.
+            is_cured_by_restart: trouble.is_cured_by_restart && is_complete,
+            ..trouble
+        }),
+    );
     if lost > LOSSES {
         troubles.push(Trouble {
             reason: format!(

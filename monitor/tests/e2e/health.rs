@@ -1,6 +1,7 @@
 //! gRPC's own services: health and reflection.
 
 use tokio_stream::once;
+use tonic::Status;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -11,7 +12,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::harness::agent::Agent;
 use crate::harness::watch::connect;
-use crate::harness::{skipped, within};
+use crate::harness::{command, eventually, skipped, within};
 
 const SERVICES: [&str; 4] = [
     "watchkeeper.v1.Alerts",
@@ -31,14 +32,66 @@ async fn health_says_serving() {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };
-        let answer = within("Health.Check", client.check(request)).await;
-        let answer = answer.unwrap_or_else(|error| panic!("`{service}`: {error}"));
-        assert_eq!(
-            answer.into_inner().status(),
-            ServingStatus::Serving,
-            "`{service}`"
-        );
+        // Not before the first heartbeat has come from the kernel to a client.
+        let serving = async {
+            let mut told = client.watch(request).await?.into_inner();
+            while let Some(answer) = told.message().await? {
+                if answer.status() == ServingStatus::Serving {
+                    break;
+                }
+            }
+            Ok::<_, Status>(())
+        };
+        let outcome = within("Health.Watch", serving).await;
+        outcome.unwrap_or_else(|error| panic!("`{service}`: {error}"));
     }
+    for arguments in [&["health"][..], &["health", "--live"]] {
+        agent.query(arguments);
+    }
+    let status = agent.status().await;
+    assert_eq!(
+        status.counters.map(|counters| counters.subscribers),
+        Some(0)
+    );
+    let health = status.health.expect("it is told");
+    assert!(health.serving && health.live && health.reasons.is_empty());
+    let stages = health.heartbeats.iter().filter(|stage| stage.number > 0);
+    assert_eq!(stages.count(), 5, "{:?}", health.heartbeats);
+
+    // They are events of their own kind, and no others are made of them.
+    let beats = agent.query(&["events", "--kind", "heartbeat", "-o", "json"]);
+    assert!(beats.contains("\"EVENT_KIND_HEARTBEAT\""), "{beats}");
+    let others = agent.query(&["events", "-o", "json"]);
+    assert!(
+        !others.contains("heartbeat") && !others.contains("HEARTBEAT"),
+        "{others}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_critical_sensor_the_node_is_not_served() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&["--disable-sensor", "process-exec"]);
+    let outcome = eventually("health says what is wrong", || {
+        let outcome = command::output(&mut agent.client(&["health"]));
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        said.contains("sensor process-exec is not active")
+            .then_some((outcome, said))
+    });
+    let (outcome, said) = outcome;
+    assert_eq!(outcome.status.code(), Some(1), "{said}");
+    // Nor does anything come from the kernel, and no restart would help before that is certain.
+    assert!(
+        said.contains("no heartbeat came from the kernel yet"),
+        "{said}"
+    );
+    agent.query(&["health", "--live"]);
+    let mut client = HealthClient::new(connect(&agent.socket()).await);
+    let answer = within("Health.Check", client.check(HealthCheckRequest::default())).await;
+    let status = answer.expect("it answers").into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ mod catalogue;
 mod cgroups;
 mod cri;
 mod cri_timing;
+mod deployed;
 mod exec_fields;
 mod exec_files;
 mod flood;

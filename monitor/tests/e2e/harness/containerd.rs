@@ -40,6 +40,12 @@ impl Place {
         self.directory.path().join("containerd.sock")
     }
 
+    /// Lets mounts below it come and go in containers that mount it.
+    pub(crate) fn shared(self) -> Self {
+        mounts::share(self.directory.path());
+        self
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -80,11 +86,7 @@ impl Place {
             let mut version = containerd.ctr(&["version"]);
             command::output(&mut version).status.success().then_some(())
         });
-        command::succeed(
-            containerd
-                .ctr(&["images", "import"])
-                .arg(containerd.place.file("image.tar")),
-        );
+        containerd.import(&containerd.place.file("image.tar"));
         containerd
     }
 }
@@ -116,8 +118,23 @@ impl Containerd {
         command
     }
 
+    /// Takes the images of an archive.
+    pub(crate) fn import(&self, archive: &Path) {
+        command::succeed(self.ctr(&["images", "import"]).arg(archive));
+    }
+
     /// Runs a pod's sandbox, as the kubelet does.
     pub(crate) async fn pod(&self, namespace: &str, labels: &[(&str, &str)]) -> Pod {
+        self.pod_in(namespace, labels, namespaces()).await
+    }
+
+    /// The same in these namespaces.
+    pub(crate) async fn pod_in(
+        &self,
+        namespace: &str,
+        labels: &[(&str, &str)],
+        namespaces: NamespaceOption,
+    ) -> Pod {
         let name = unique("pod");
         let uid = uuid::Uuid::now_v7().to_string();
         let labels: HashMap<String, String> = labels
@@ -144,7 +161,7 @@ impl Containerd {
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent: cgroup.clone(),
                 security_context: Some(LinuxSandboxSecurityContext {
-                    namespace_options: Some(namespaces()),
+                    namespace_options: Some(namespaces),
                 }),
             }),
             ..Default::default()
@@ -235,8 +252,20 @@ async fn remove_pods(socket: &Path) -> Vec<String> {
     tokio::time::timeout(LIMIT, work).await.unwrap_or_default()
 }
 
+/// A container with this name, of which nothing else is said.
+pub(crate) fn named(name: &str) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata {
+            name: name.to_owned(),
+            attempt: 0,
+        }),
+        labels: HashMap::from([("io.kubernetes.container.name".to_owned(), name.to_owned())]),
+        ..Default::default()
+    }
+}
+
 /// The host's network: there is no CNI here.
-fn namespaces() -> NamespaceOption {
+pub(crate) fn namespaces() -> NamespaceOption {
     NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Container.into(),
@@ -260,28 +289,30 @@ pub(crate) struct Pod {
 impl Pod {
     /// Starts a container and returns its id.
     pub(crate) async fn container<S: AsRef<str>>(&self, name: &str, entry: &[S]) -> String {
-        let request = CreateContainerRequest {
-            pod_sandbox_id: self.id.clone(),
-            config: Some(ContainerConfig {
-                metadata: Some(ContainerMetadata {
-                    name: name.to_owned(),
-                    attempt: 0,
-                }),
-                image: Some(ImageSpec {
-                    image: image::NAME.to_owned(),
-                }),
-                command: entry.iter().map(|word| word.as_ref().to_owned()).collect(),
-                labels: HashMap::from([
-                    ("io.kubernetes.container.name".to_owned(), name.to_owned()),
-                    ("io.kubernetes.pod.uid".to_owned(), self.uid.clone()),
-                ]),
-                linux: Some(LinuxContainerConfig {
-                    security_context: Some(LinuxContainerSecurityContext {
-                        namespace_options: Some(namespaces()),
-                    }),
+        self.run(ContainerConfig {
+            image: Some(ImageSpec {
+                image: image::NAME.to_owned(),
+            }),
+            command: entry.iter().map(|word| word.as_ref().to_owned()).collect(),
+            linux: Some(LinuxContainerConfig {
+                security_context: Some(LinuxContainerSecurityContext {
+                    namespace_options: Some(namespaces()),
+                    ..Default::default()
                 }),
                 ..Default::default()
             }),
+            ..named(name)
+        })
+        .await
+    }
+
+    /// Starts a container of this configuration and returns its id.
+    pub(crate) async fn run(&self, mut config: ContainerConfig) -> String {
+        let uid = ("io.kubernetes.pod.uid".to_owned(), self.uid.clone());
+        config.labels.extend([uid]);
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(config),
             sandbox_config: Some(self.config.clone()),
         };
         let mut client = self.client.clone();

@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod containerd;
 pub(crate) mod debian;
 pub(crate) mod image;
+pub(crate) mod manifest;
 pub(crate) mod mounts;
 pub(crate) mod podman;
 pub(crate) mod processes;

@@ -1,9 +1,20 @@
-//! Unmounting what runtimes leave mounted.
+//! Mounts that runtimes need, and unmounting what they leave.
 
 use std::fs;
 use std::path::Path;
 
 use super::command;
+
+/// Makes a directory a mount that others can follow, as all of a node is with systemd. [`unmount_below`] undoes that.
+pub(crate) fn share(directory: &Path) {
+    let mount = |arguments: &[&str]| {
+        let mut mount = std::process::Command::new("mount");
+        command::succeed(mount.args(arguments).arg(directory));
+    };
+    let path = directory.display().to_string();
+    mount(&["--bind", &path]);
+    mount(&["--make-shared"]);
+}
 
 /// Unmounts everything at and below `directory`, the latest first.
 pub(crate) fn unmount_below(directory: &Path) {

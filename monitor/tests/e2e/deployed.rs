@@ -1,0 +1,130 @@
+//! The image as it is deployed: a pod with exactly what the DaemonSet asks for, and nothing more.
+//!
+//! `WATCHKEEPER_IMAGE` names the archive that `cargo xtask image` makes, and what the image is called in it, with a blank between.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::agent::watchkeeper;
+use crate::harness::containerd::Place;
+use crate::harness::manifest::Manifest;
+use crate::harness::{command, eventually, skipped};
+
+/// The archive, and the image's name.
+fn image() -> (PathBuf, String) {
+    let told = std::env::var("WATCHKEEPER_IMAGE");
+    let told =
+        told.expect("WATCHKEEPER_IMAGE says where the image is: `cargo xtask image` makes it");
+    let (archive, name) = told.rsplit_once(' ').expect("a path and a name");
+    (PathBuf::from(archive), name.to_owned())
+}
+
+/// What the deployed agent answers to a question.
+struct Deployed(PathBuf);
+
+impl Deployed {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = watchkeeper();
+        command.args(arguments).env("WATCHKEEPER_SOCKET", &self.0);
+        command
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let text = command::succeed(self.command(arguments).args(["-o", "json"]));
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("each line is JSON")
+    }
+
+    /// An alert of a rule about a pod, once there is one.
+    fn alert(&self, rule: &str, pod: &str) -> Value {
+        eventually(&format!("{rule} in {pod}"), || {
+            let alerts = self.json(&["alerts"]).into_iter();
+            let mut about = alerts.filter(|alert| alert["ruleId"] == rule);
+            about.find(|alert| alert["container"]["pod"]["name"] == pod)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_of_the_manifest_watches_its_node() {
+    if skipped() {
+        return;
+    }
+    let (archive, name) = image();
+    let containerd = Place::new().shared().start().await;
+    containerd.import(&archive);
+    let history = tempfile::tempdir().expect("a temporary directory can be made");
+    let socket = PathBuf::from(containerd.socket());
+    let directory = socket.parent().expect("it lies in a directory");
+    let manifest = Manifest::of("kubernetes")
+        .moves("/var/lib/watchkeeper", history.path())
+        .moves("/run/containerd", directory);
+    let pod = containerd
+        .pod_in("watchkeeper", &[], manifest.namespaces())
+        .await;
+    let agent = pod.run(manifest.config(&name)).await;
+    let deployed = Deployed(manifest.state().join("watchkeeper.sock"));
+    eventually("the deployed agent serves", || {
+        let outcome = command::output(&mut deployed.command(&["health"]));
+        outcome.status.success().then_some(())
+    });
+
+    let status = deployed.json(&["status"]).remove(0);
+    assert_eq!(status["node"], "node-of-the-test", "{status}");
+    for sensor in status["sensors"].as_array().expect("a list") {
+        let state = sensor["state"].as_str().unwrap_or_default();
+        let works = matches!(state, "SENSOR_STATE_ACTIVE" | "SENSOR_STATE_NOT_OFFERED");
+        assert!(works, "{sensor}");
+    }
+    assert_eq!(status["degraded"], Value::Null, "{status}");
+    assert_eq!(status["runtime"]["connected"], true, "{status}");
+    assert_eq!(status["history"]["directory"], "/var/lib/watchkeeper");
+
+    // What the kubelet asks, in the container itself.
+    for probe in [
+        &["watchkeeper", "health", "--live"][..],
+        &["watchkeeper", "health"],
+    ] {
+        let answer = pod.exec(&agent, probe).await;
+        assert_eq!(
+            answer.exit_code,
+            0,
+            "{}",
+            String::from_utf8_lossy(&answer.stderr)
+        );
+    }
+
+    // Another pod, in which somebody runs a shell.
+    let other = containerd.pod("shop", &[("app", "web")]).await;
+    let container = other.container("web", &["/bin/sleep", "100000"]).await;
+    other
+        .exec(&container, &["/bin/sh", "-c", "cat /etc/shadow; id"])
+        .await;
+    let alert = deployed.alert("shell.injected", &other.name);
+    assert_eq!(alert["container"]["pod"]["namespace"], "shop", "{alert}");
+    assert_eq!(alert["container"]["name"], "web", "{alert}");
+    assert_eq!(alert["node"], "node-of-the-test", "{alert}");
+
+    // It is not alarmed by itself and its probes.
+    let own: Vec<Value> = deployed
+        .json(&["alerts"])
+        .into_iter()
+        .filter(|alert| alert["container"]["pod"]["name"] == pod.name.as_str())
+        .filter(|alert| {
+            !matches!(
+                alert["severity"].as_str(),
+                Some("SEVERITY_LOW" | "SEVERITY_INFORMATIONAL")
+            )
+        })
+        .collect();
+    assert!(own.is_empty(), "{own:#?}");
+
+    // It ends in time when it is told to, and its history is on the node.
+    pod.remove(&agent).await;
+    let kept = std::fs::read_dir(history.path())
+        .expect("it is there")
+        .count();
+    assert!(kept > 0, "there is no history");
+}

@@ -1,0 +1,255 @@
+//! What a rendered manifest asks of a runtime: its one container, in the words of CRI, with everything taken from there.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use watchkeeper::proto::cri::{
+    Capability, ContainerConfig, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceMode,
+    NamespaceOption, SecurityProfile, security_profile::ProfileType,
+};
+
+use super::containerd;
+
+/// What the kubelet hides of /proc and /sys, and what it makes read-only (`procMount: Default`).
+const MASKED: [&str; 9] = [
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// The DaemonSet of a rendered overlay, with places on this host for what it mounts.
+pub(crate) struct Manifest {
+    documents: Vec<Value>,
+    /// Where ConfigMaps and empty directories are.
+    directory: TempDir,
+    /// Paths of the node that are elsewhere on this host.
+    moved: HashMap<String, PathBuf>,
+}
+
+impl Manifest {
+    /// Reads what `cargo xtask manifests` rendered of an overlay.
+    pub(crate) fn of(overlay: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../target/manifests")
+            .join(format!("{overlay}.yaml"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}: render it with `cargo xtask manifests`",
+                path.display()
+            )
+        });
+        let documents = serde_saphyr::from_multiple(&text).expect("it is YAML");
+        let directory = tempfile::Builder::new()
+            .prefix("watchkeeper-pod-")
+            .tempdir()
+            .expect("a temporary directory can be made");
+        Self {
+            documents,
+            directory,
+            moved: HashMap::new(),
+        }
+    }
+
+    /// Says that a path of the node is elsewhere on this host.
+    pub(crate) fn moves(mut self, path: &str, to: &Path) -> Self {
+        self.moved.insert(path.to_owned(), to.to_owned());
+        self
+    }
+
+    /// The state directory of the agent, as this host sees it.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    fn pod(&self) -> &Value {
+        let mut all = self.documents.iter();
+        let set = all.find(|document| document["kind"] == "DaemonSet");
+        &set.expect("there is a DaemonSet")["spec"]["template"]["spec"]
+    }
+
+    fn container(&self) -> &Value {
+        let containers = self.pod()["containers"].as_array();
+        match containers.map(Vec::as_slice) {
+            Some([container]) => container,
+            other => panic!("one container is expected: {other:?}"),
+        }
+    }
+
+    /// The namespaces of the pod. Its network is the host's here, as there is no CNI.
+    pub(crate) fn namespaces(&self) -> NamespaceOption {
+        let pid = if self.pod()["hostPID"] == true {
+            NamespaceMode::Node
+        } else {
+            NamespaceMode::Container
+        };
+        NamespaceOption {
+            pid: pid.into(),
+            ..containerd::namespaces()
+        }
+    }
+
+    /// The container as the kubelet asks a runtime for it, of this image.
+    pub(crate) fn config(&self, image: &str) -> ContainerConfig {
+        let container = self.container();
+        ContainerConfig {
+            image: Some(ImageSpec {
+                image: image.to_owned(),
+            }),
+            command: texts(&container["command"]),
+            args: texts(&container["args"]),
+            envs: self.environment(),
+            mounts: self.mounts(),
+            linux: Some(LinuxContainerConfig {
+                resources: Some(resources(&container["resources"]["limits"])),
+                security_context: Some(self.security()),
+            }),
+            ..containerd::named(text(&container["name"]))
+        }
+    }
+
+    fn environment(&self) -> Vec<KeyValue> {
+        let variables = self.container()["env"].as_array().into_iter().flatten();
+        variables
+            .map(|variable| {
+                let field = text(&variable["valueFrom"]["fieldRef"]["fieldPath"]);
+                let value = match (variable["value"].as_str(), field) {
+                    (Some(value), _) => value,
+                    (None, "spec.nodeName") => "node-of-the-test",
+                    other => panic!("where this is from is not known: {other:?}"),
+                };
+                KeyValue {
+                    key: text(&variable["name"]).to_owned(),
+                    value: value.to_owned(),
+                }
+            })
+            .collect()
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let mounts = self.container()["volumeMounts"].as_array();
+        let mounts = mounts.into_iter().flatten();
+        mounts
+            .map(|mount| {
+                let mut host = self.volume(text(&mount["name"]));
+                if let Some(part) = mount["subPath"].as_str() {
+                    host.push(part);
+                }
+                let propagation = match mount["mountPropagation"].as_str() {
+                    None | Some("None") => MountPropagation::PropagationPrivate,
+                    Some("HostToContainer") => MountPropagation::PropagationHostToContainer,
+                    Some(other) => panic!("a propagation {other} is not expected"),
+                };
+                Mount {
+                    container_path: text(&mount["mountPath"]).to_owned(),
+                    host_path: host.display().to_string(),
+                    readonly: mount["readOnly"] == true,
+                    propagation: propagation.into(),
+                }
+            })
+            .collect()
+    }
+
+    /// Where a volume is on this host.
+    fn volume(&self, name: &str) -> PathBuf {
+        let mut volumes = self.pod()["volumes"].as_array().into_iter().flatten();
+        let volume = volumes
+            .find(|volume| volume["name"] == name)
+            .unwrap_or_else(|| panic!("there is no volume {name}"));
+        if let Some(path) = volume["hostPath"]["path"].as_str() {
+            let path = self.moved.get(path).cloned();
+            return path.unwrap_or_else(|| PathBuf::from(text(&volume["hostPath"]["path"])));
+        }
+        let place = self.directory.path().join(name);
+        fs::create_dir_all(&place).expect("a directory can be made");
+        if let Some(map) = volume["configMap"]["name"].as_str() {
+            let mut maps = self.documents.iter();
+            let found = maps.find(|document| {
+                document["kind"] == "ConfigMap" && document["metadata"]["name"] == map
+            });
+            let data = found.unwrap_or_else(|| panic!("there is no ConfigMap {map}"))["data"]
+                .as_object()
+                .expect("it holds files");
+            for (file, content) in data {
+                fs::write(place.join(file), text(content)).expect("a file can be written");
+            }
+        } else {
+            assert!(
+                volume["emptyDir"].is_object(),
+                "a volume of this kind is not expected: {volume}"
+            );
+        }
+        place
+    }
+
+    fn security(&self) -> LinuxContainerSecurityContext {
+        let wanted = &self.container()["securityContext"];
+        let number = |name: &str| wanted[name].as_i64().map(|value| Int64Value { value });
+        let profile = match wanted["seccompProfile"]["type"].as_str() {
+            Some("RuntimeDefault") => ProfileType::RuntimeDefault,
+            other => panic!("a seccomp profile {other:?} is not expected"),
+        };
+        let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        LinuxContainerSecurityContext {
+            capabilities: Some(Capability {
+                add_capabilities: texts(&wanted["capabilities"]["add"]),
+                drop_capabilities: texts(&wanted["capabilities"]["drop"]),
+            }),
+            privileged: wanted["privileged"] == true,
+            namespace_options: Some(self.namespaces()),
+            run_as_user: number("runAsUser"),
+            run_as_group: number("runAsGroup"),
+            readonly_rootfs: wanted["readOnlyRootFilesystem"] == true,
+            no_new_privs: wanted["allowPrivilegeEscalation"] == false,
+            masked_paths: owned(&MASKED),
+            readonly_paths: owned(&READ_ONLY),
+            seccomp: Some(SecurityProfile {
+                profile_type: profile.into(),
+                localhost_ref: String::new(),
+            }),
+        }
+    }
+}
+
+/// The limits, in the kernel's terms.
+fn resources(limits: &Value) -> LinuxContainerResources {
+    const PERIOD: i64 = 100_000;
+    let memory = text(&limits["memory"]);
+    let mebibytes = memory
+        .strip_suffix("Mi")
+        .and_then(|number| number.parse::<i64>().ok());
+    let cpus = limits["cpu"]
+        .as_str()
+        .and_then(|text| text.parse::<i64>().ok())
+        .or_else(|| limits["cpu"].as_i64());
+    LinuxContainerResources {
+        cpu_period: PERIOD,
+        cpu_quota: cpus.expect("whole CPUs are expected") * PERIOD,
+        memory_limit_in_bytes: mebibytes.expect("mebibytes are expected") << 20,
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let words = value.as_array().into_iter().flatten();
+    words.map(|word| text(word).to_owned()).collect()
+}
