@@ -1,4 +1,5 @@
-//! Classes of records, and counters of what did not reach the agent, per CPU, in a map keyed by cgroup, class and reason.
+//! Classes of records, and counters of what did not reach the agent, per CPU, in a map keyed by cgroup, class,
+//! reason and lane.
 
 /// Most keys with a counter of their own; what finds no room is counted for cgroup 0.
 pub const MAX_LOSS_KEYS: u32 = 8_192;
@@ -75,6 +76,23 @@ impl Reason {
     ];
 }
 
+/// The ring buffer that a record was for.
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// None yet: it was lost before it was put together.
+    None = 0,
+    /// The one for volume.
+    Telemetry = 1,
+    /// The one for what must arrive.
+    Critical = 2,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 3] = [Self::None, Self::Telemetry, Self::Critical];
+}
+
 /// Key of the map `LOSSES`; its value is a `u64` count per CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,5 +102,7 @@ pub struct LossKey {
     /// A [`Class`].
     pub class: u32,
     /// A [`Reason`].
-    pub reason: u32,
+    pub reason: u16,
+    /// A [`Lane`].
+    pub lane: u16,
 }

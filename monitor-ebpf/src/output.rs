@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::RingBuf,
 };
 use watchkeeper_ebpf::{
-    loss::Reason,
+    loss::{Lane, Reason},
     record::{ABI, Call, Exec, Header, Kind},
 };
 
@@ -92,7 +92,7 @@ impl Draft {
                 }
             }
         }
-        count_loss(place.cgroup_id, class, Reason::NoScratch);
+        count_loss(place.cgroup_id, class, Reason::NoScratch, Lane::None);
         None
     }
 
@@ -184,7 +184,12 @@ impl Draft {
             result
         };
         if result.is_err() {
-            count_loss(subject.place.cgroup_id, self.class, Reason::RingFull);
+            let lane = if core::ptr::eq(ring, &maps::CRITICAL) {
+                Lane::Critical
+            } else {
+                Lane::Telemetry
+            };
+            count_loss(subject.place.cgroup_id, self.class, Reason::RingFull, lane);
         }
     }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use watchkeeper_ebpf::{
     budget::{Bucket, BucketKey, Budget, CONTAINER},
     cgroup::{CgroupState, HOST, IGNORED},
-    loss::{Class, LossKey, Reason},
+    loss::{Class, Lane, LossKey, Reason},
     record::ProcessId,
 };
 
@@ -85,7 +85,7 @@ impl Place {
             }
         };
         if !paid {
-            count_loss(self.cgroup_id, class, Reason::OverBudget);
+            count_loss(self.cgroup_id, class, Reason::OverBudget, Lane::None);
         }
         paid
     }
@@ -146,11 +146,12 @@ impl Subject {
 
 /// Counts one lost record; for cgroup 0 when the map has no room for another key.
 #[inline(always)]
-pub fn count_loss(cgroup_id: u64, class: u32, reason: Reason) {
+pub fn count_loss(cgroup_id: u64, class: u32, reason: Reason, lane: Lane) {
     let mut key = LossKey {
         cgroup_id,
         class,
-        reason: reason as u32,
+        reason: reason as u16,
+        lane: lane as u16,
     };
     if add_loss(&key) || maps::LOSSES.insert(&key, &1, 0).is_ok() {
         return;

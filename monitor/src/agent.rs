@@ -28,14 +28,15 @@ use rustix::{
 use state_directory::StateDirectory;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, oneshot, watch},
 };
 use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
 use crate::{
     container::{
         cri,
-        metadata::{self, Question, Resolver},
+        figures::Figures,
+        metadata::{Questions, Resolver},
         registry::Registry,
         runtime_sockets::RuntimeSockets,
     },
@@ -48,14 +49,19 @@ use crate::{
         attach::SensorState,
         cgroup_namespace,
         loader::{Kernel, Options},
-        rings::Rings,
+        ring_fill::RingFill,
+        rings::{Rings, RingsFill},
         sensors,
     },
     memory,
     process::procfs,
     redact::Redactor,
     serve::{
-        convert::Context, health::Health, metrics, server::Socket, sources::Sources,
+        convert::Context,
+        health::Health,
+        metrics,
+        server::Socket,
+        sources::{QUESTIONS, Sources},
         watch::Sequence,
     },
     store::{
@@ -69,9 +75,6 @@ use crate::{
 
 /// Name of the socket in the state directory.
 pub const SOCKET: &str = "watchkeeper.sock";
-
-/// Questions of history that are answered at a time.
-const QUESTIONS: usize = 4;
 
 /// How long ago alerts of an earlier run may be that are repeated and not made anew.
 const FOLDED: Duration = Duration::from_secs(3_600);
@@ -158,6 +161,7 @@ pub fn run(
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
 
     let kernel = load(&configuration)?;
+    let rings = fill(&kernel, &configuration).context("mapping the rings of the kernel side")?;
     let registry = Registry::new(configuration.ignored_cgroups);
     let History {
         store,
@@ -174,10 +178,12 @@ pub fn run(
         events: Sequence {
             recent: Arc::clone(&events),
             store: store.clone(),
+            subscribers: Arc::default(),
         },
         alerts: Sequence {
             recent: Arc::clone(&alerts),
             store: store.clone(),
+            subscribers: Arc::default(),
         },
         store: store.clone(),
         store_trouble,
@@ -188,6 +194,9 @@ pub fn run(
         figures: Arc::default(),
         heartbeats: Arc::default(),
         health,
+        detection: Arc::default(),
+        enrichment: Arc::new(Figures::new(configuration.cri_socket != cri::Socket::None)),
+        rings: Arc::new(rings),
         sensors: kernel.sensors.clone(),
         programs: kernel.loaded.clone().into(),
         hierarchy: kernel.hierarchy.name().to_owned(),
@@ -230,7 +239,7 @@ pub fn run(
         ),
         _ => None,
     };
-    let (questions, asked) = mpsc::channel(metadata::QUEUE);
+    let (questions, asked) = Questions::new(Arc::clone(&sources.enrichment));
     let (new_list, new_lists) = std::sync::mpsc::channel();
     runtime.spawn(reload_on_hangup(configuration.watch_list, new_list)?);
     let watched = Watched {
@@ -351,14 +360,28 @@ fn load(configuration: &Configuration) -> anyhow::Result<Kernel> {
     Ok(kernel)
 }
 
+/// Where it shows how full both rings are.
+fn fill(kernel: &Kernel, configuration: &Configuration) -> io::Result<RingsFill> {
+    Ok(RingsFill {
+        telemetry: RingFill::of(&kernel.telemetry, configuration.telemetry_bytes)?,
+        critical: RingFill::of(&kernel.critical, configuration.critical_bytes)?,
+    })
+}
+
 /// Who asks the runtimes, and tells those who follow a stream of what it learnt.
 fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
     let events = Arc::clone(&sources.events.recent);
     let alerts = Arc::clone(&sources.alerts.recent);
-    Resolver::new(socket, Arc::clone(&sources.connection), move |container| {
+    let changed = move |container: &Arc<_>| {
         events.amend(Arc::clone(container));
         alerts.amend(Arc::clone(container));
-    })
+    };
+    Resolver::new(
+        socket,
+        Arc::clone(&sources.connection),
+        Arc::clone(&sources.enrichment),
+        changed,
+    )
 }
 
 /// What the engine looks for beside what every process does.
@@ -391,7 +414,7 @@ impl RunningEngine {
     fn start(
         kernel: Kernel,
         registry: Registry,
-        questions: mpsc::Sender<Question>,
+        questions: Questions,
         watched: Watched,
         sources: &Sources,
     ) -> anyhow::Result<Self> {
@@ -400,13 +423,19 @@ impl RunningEngine {
         let stopped = stop
             .try_clone()
             .context("making the descriptor that stops the engine")?;
-        let rings = Rings::new(kernel.telemetry, kernel.critical, stopped);
+        let rings = Rings::new(
+            kernel.telemetry,
+            kernel.critical,
+            Arc::clone(&sources.rings),
+            stopped,
+        );
         let detector = Detector::start(
             sources.policies.set(),
             Arc::clone(&sources.alerts.recent),
             &watched.alerts,
             watched.learning,
             Arc::clone(&sources.heartbeats),
+            Arc::clone(&sources.detection),
         )
         .context("starting the detection thread")?;
         let rules_changer = detector.rules_changer();

@@ -179,6 +179,16 @@ pub enum LossReason {
     DetectionOverloaded,
 }
 
+/// Name of a lane.
+#[must_use]
+pub fn lane_name(lane: loss::Lane) -> &'static str {
+    match lane {
+        loss::Lane::None => "none",
+        loss::Lane::Telemetry => "telemetry",
+        loss::Lane::Critical => "critical",
+    }
+}
+
 /// Name of a class of events.
 #[must_use]
 pub fn class_name(class: loss::Class) -> &'static str {

@@ -3,8 +3,8 @@
 //! Data flows one way, and a module knows the ones before it in this line, never the ones after:
 //! [`kernel`] → [`process`] → [`container`] → [`event`] → [`policy`] → [`detect`] → [`store`] → [`serve`]. [`engine`]
 //! carries records along it, [`agent`] puts the parts together, [`configuration`] is what it is told, [`cli`] what people type. [`network`] reads what was
-//! captured of messages and connections, [`redact`] cuts secrets out of arguments, [`memory`] gives back what is free, and [`problem`] is
-//! what is wrong in a file: they know none of these.
+//! captured of messages and connections, [`redact`] cuts secrets out of arguments, [`memory`] gives back what is free, [`occupancy`] tells
+//! how full something is, and [`problem`] is what is wrong in a file: they know none of these.
 
 pub mod agent;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod interpret;
 pub mod kernel;
 pub mod memory;
 pub mod network;
+pub mod occupancy;
 pub mod policy;
 pub mod problem;
 pub mod process;

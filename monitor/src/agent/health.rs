@@ -224,7 +224,7 @@ fn stopped(heartbeats: &Heartbeats, has_store: bool) -> Option<Trouble> {
 fn all_lost(sources: &Sources) -> u64 {
     let losses = sources.figures.losses().all.into_iter();
     let others =
-        losses.filter(|((_, reason), _)| *reason != LossReason::Kernel(Reason::OverBudget));
+        losses.filter(|((_, _, reason), _)| *reason != LossReason::Kernel(Reason::OverBudget));
     others.map(|(_, count)| count).sum()
 }
 

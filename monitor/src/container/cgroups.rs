@@ -44,6 +44,12 @@ impl Cgroups {
         self.known.get(&id)
     }
 
+    /// How many there are, removed ones that are still kept included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Cgroup> {
         self.known.values()

@@ -2,7 +2,7 @@
 //! [`Container`] when it comes, and whoever has to know is told.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{
     cri::{Cri, Socket},
+    figures::{self, Figures, Outcome},
     model::{Container, Metadata},
     podman,
     shape::Runtime,
@@ -41,6 +42,36 @@ pub struct Question {
     pub podman_storage: Option<podman::Storage>,
 }
 
+/// Where questions are put, from a thread that does not wait.
+#[derive(Clone, Debug)]
+pub struct Questions {
+    queue: mpsc::Sender<Question>,
+    figures: Arc<Figures>,
+}
+
+impl Questions {
+    /// A queue of at most [`QUEUE`] questions, with its end.
+    #[must_use]
+    pub fn new(figures: Arc<Figures>) -> (Self, mpsc::Receiver<Question>) {
+        let (queue, asked) = mpsc::channel(QUEUE);
+        (Self { queue, figures }, asked)
+    }
+
+    /// Puts a question; `false` when the queue is full.
+    #[must_use]
+    pub fn ask(&self, question: Question) -> bool {
+        self.figures.questions.fetch_add(1, Ordering::Relaxed);
+        // Before it is sent: it may be taken at once.
+        self.figures.queued.fetch_add(1, Ordering::Relaxed);
+        let is_taken = self.queue.try_send(question).is_ok();
+        if !is_taken {
+            self.figures.queued.fetch_sub(1, Ordering::Relaxed);
+            self.figures.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        is_taken
+    }
+}
+
 /// How the connection to the CRI is.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
@@ -70,6 +101,7 @@ pub struct Resolver {
     socket: Socket,
     state: Mutex<State>,
     connection: Arc<RwLock<Connection>>,
+    figures: Arc<Figures>,
     changed: Box<Changed>,
     permits: Semaphore,
 }
@@ -85,12 +117,14 @@ impl Resolver {
     pub fn new(
         socket: Socket,
         connection: Arc<RwLock<Connection>>,
+        figures: Arc<Figures>,
         changed: impl Fn(&Arc<Container>) + Send + Sync + 'static,
     ) -> Self {
         Self {
             socket,
             state: Mutex::default(),
             connection,
+            figures,
             changed: Box::new(changed),
             permits: Semaphore::new(CONCURRENT),
         }
@@ -102,8 +136,12 @@ impl Resolver {
         // Connect before the first question, so that the status tells how it is.
         let _ = this.cri().await;
         while let Some(question) = questions.recv().await {
+            this.figures.queued.fetch_sub(1, Ordering::Relaxed);
             let this = Arc::clone(&this);
-            tokio::spawn(async move { this.answer(&question).await });
+            tokio::spawn(async move {
+                this.answer(&question).await;
+                this.figures.settled.fetch_add(1, Ordering::Relaxed);
+            });
         }
     }
 
@@ -121,6 +159,14 @@ impl Resolver {
                 let _permit = self.permits.acquire().await;
                 self.ask_cri(container).await
             };
+            if self.figures.is_cri_wanted {
+                let outcome = match answer {
+                    Answer::Told => Outcome::Told,
+                    Answer::NotKnown(_) => Outcome::Unknown,
+                    Answer::NotAsked(_) => Outcome::Failed,
+                };
+                self.figures.count(figures::Runtime::Cri, outcome);
+            }
             let (reason, is_final) = match answer {
                 Answer::Told => return,
                 Answer::NotKnown(reason) => (reason, true),
@@ -165,7 +211,14 @@ impl Resolver {
             (Runtime::Podman, Some(storage)) => {
                 let (storage, id) = (storage.clone(), container.id.clone());
                 let looking = tokio::task::spawn_blocking(move || podman::describe(&storage, &id));
-                match tokio::time::timeout(STORAGE_TIMEOUT, looking).await {
+                let looked = tokio::time::timeout(STORAGE_TIMEOUT, looking).await;
+                let outcome = match &looked {
+                    Ok(Ok(Ok(Some(_)))) => Outcome::Told,
+                    Ok(Ok(Ok(None))) => Outcome::Unknown,
+                    _ => Outcome::Failed,
+                };
+                self.figures.count(figures::Runtime::Podman, outcome);
+                match looked {
                     Ok(Ok(Ok(Some(description)))) => {
                         container.describe(description);
                         (self.changed)(container);

@@ -3,6 +3,7 @@
 pub mod cgroups;
 pub mod cpu;
 pub mod cri;
+pub mod figures;
 pub mod isolation;
 pub mod listing;
 pub mod membership;

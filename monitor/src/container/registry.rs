@@ -220,6 +220,12 @@ impl Registry {
         self.cgroups.sweep(now_ns);
     }
 
+    /// How many cgroups it knows.
+    #[must_use]
+    pub fn cgroups(&self) -> usize {
+        self.cgroups.count()
+    }
+
     /// Where a process of this cgroup runs. The slot is what the kernel's map had for it, and serves where the
     /// record that announced the cgroup was lost.
     #[must_use]

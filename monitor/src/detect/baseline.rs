@@ -24,7 +24,7 @@ const FLOW: &str = "net.outside-policy";
 /// How long is usually learnt, from the first event of a workload.
 pub const LEARNING: Duration = Duration::from_secs(600);
 /// Workloads that are remembered.
-const WORKLOADS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+pub(super) const WORKLOADS: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// What is remembered of one; one that does more than that is not told of.
 const MAX_KNOWN: usize = 256;
 
@@ -54,6 +54,11 @@ impl Baselines {
             learning,
             seed: RandomState::new(),
         }
+    }
+
+    /// How many workloads are known.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// Looks at an event.

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
@@ -15,6 +15,7 @@ use super::{
     alert::Alert,
     evaluator::{Evaluator, Undecided, Verdict},
     executable::{Candidate, Content, Inspector},
+    figures::Figures,
     fold::Folds,
     listeners::Listeners,
     shell,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// Events that may wait for detection.
-const QUEUE: usize = 4_096;
+pub(super) const QUEUE: usize = 4_096;
 /// Events that are passed on at a time, at most: in a flood the thread is not to wait for the end of it.
 const AT_A_TIME: usize = 256;
 /// Cgroups whose left out events are counted apart.
@@ -39,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often those that wait are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Findings that may wait.
-const MAX_WAITING: usize = 4_096;
+pub(super) const MAX_WAITING: usize = 4_096;
 
 /// An event on its way to the rules.
 struct Observation {
@@ -64,8 +65,7 @@ pub struct Detector {
     queue: Option<Sender<Message>>,
     /// Events that are collected, to be sent at once.
     collected: Vec<Observation>,
-    /// Events that are in the queue.
-    waiting: Arc<AtomicUsize>,
+    figures: Arc<Figures>,
     inspector: Arc<Inspector>,
     /// Events that found no room in the queue, by cgroup.
     overloaded: HashMap<u64, u64>,
@@ -97,11 +97,11 @@ impl Detector {
         earlier: &[Arc<Alert>],
         learning: Duration,
         heartbeats: Arc<Heartbeats>,
+        figures: Arc<Figures>,
     ) -> std::io::Result<Self> {
         let (queue, messages) = channel();
         let inspector = Arc::new(Inspector::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let waiting = Arc::new(AtomicUsize::new(0));
         let listeners = Listeners::live();
         let mut folds = Folds::default();
         for alert in earlier {
@@ -115,16 +115,17 @@ impl Detector {
             inspector: Arc::clone(&inspector),
             undecided: VecDeque::new(),
             verdicts: Vec::new(),
+            figures: Arc::clone(&figures),
+            inspecting: Duration::ZERO,
         };
         let stopped = Arc::clone(&stop);
-        let taken = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name("detect".to_owned())
-            .spawn(move || stage.run(&messages, &taken, &stopped))?;
+            .spawn(move || stage.run(&messages, &stopped))?;
         Ok(Self {
             queue: Some(queue),
             collected: Vec::new(),
-            waiting,
+            figures,
             inspector,
             overloaded: HashMap::new(),
             stop,
@@ -150,7 +151,8 @@ impl Detector {
         if event.detail.kind() == EventKind::Fork {
             return;
         }
-        if self.waiting.load(Ordering::Relaxed) + self.collected.len() >= QUEUE {
+        let waiting = self.figures.waiting.load(Ordering::Relaxed);
+        if waiting + self.collected.len() >= QUEUE {
             let counted =
                 self.overloaded.len() < MAX_COUNTED || self.overloaded.contains_key(&cgroup_id);
             let cgroup_id = if counted { cgroup_id } else { 0 };
@@ -181,13 +183,14 @@ impl Detector {
         }
         let events = std::mem::take(&mut self.collected);
         let count = events.len();
-        self.waiting.fetch_add(count, Ordering::Relaxed);
+        let waiting = &self.figures.waiting;
+        waiting.fetch_add(count, Ordering::Relaxed);
         let sent = match &self.queue {
             Some(queue) => queue.send(Message::Events(events)),
             None => return,
         };
         if let Err(refused) = sent {
-            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            waiting.fetch_sub(count, Ordering::Relaxed);
             if let Message::Events(events) = refused.0 {
                 for candidate in events.into_iter().filter_map(|event| event.candidate) {
                     self.inspector.discard(candidate);
@@ -233,6 +236,9 @@ struct Stage {
     /// Findings that wait until more is known of their container.
     undecided: VecDeque<Waiting>,
     verdicts: Vec<Verdict>,
+    figures: Arc<Figures>,
+    /// How long executables of this batch were looked into.
+    inspecting: Duration,
 }
 
 /// A finding that waits.
@@ -244,7 +250,7 @@ struct Waiting {
 }
 
 impl Stage {
-    fn run(&mut self, messages: &Receiver<Message>, waiting: &AtomicUsize, stop: &AtomicBool) {
+    fn run(&mut self, messages: &Receiver<Message>, stop: &AtomicBool) {
         loop {
             let message = if self.undecided.is_empty() {
                 messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -255,21 +261,30 @@ impl Stage {
                 return;
             }
             match message {
-                Ok(Message::Events(events)) => {
-                    for observation in events {
-                        waiting.fetch_sub(1, Ordering::Relaxed);
-                        self.observe(observation);
-                    }
-                }
-                Ok(Message::Rules(set)) => {
-                    set.continue_from(self.evaluator.set());
-                    self.evaluator.replace(set);
-                }
+                Ok(Message::Events(events)) => self.observe_all(events),
+                Ok(Message::Rules(set)) => self.evaluator.replace(set),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
             }
             self.decide();
+            self.figures.undecided.set(self.undecided.len());
         }
+    }
+
+    /// Observes a batch, and sums up what that took.
+    fn observe_all(&mut self, events: Vec<Observation>) {
+        let began = Instant::now();
+        for observation in events {
+            self.figures.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.observe(observation);
+        }
+        let inspection = std::mem::take(&mut self.inspecting);
+        let evaluation = began.elapsed().saturating_sub(inspection);
+        let figures = &self.figures;
+        figures.add(self.evaluator.take_asked(), evaluation, inspection);
+        figures.alerts.set(self.folds.len());
+        figures.executables.set(self.inspector.len());
+        self.evaluator.report(figures);
     }
 
     fn observe(&mut self, observation: Observation) {
@@ -293,8 +308,10 @@ impl Stage {
     }
 
     /// Finds out what kind of program a process runs.
-    fn recognise(&self, candidate: Candidate, process: &Process) {
+    fn recognise(&mut self, candidate: Candidate, process: &Process) {
+        let began = Instant::now();
         let content = self.inspector.content(candidate);
+        self.inspecting += began.elapsed();
         // The same program was recognised before where its process was forked.
         let _ = process.program.recognised.set(match &content {
             Content::Miner(name) => Recognised::Miner((*name).to_owned()),
@@ -310,7 +327,9 @@ impl Stage {
                 finding,
                 fold,
             } => {
+                rule.found.count_finding();
                 if let Some(alert) = self.folds.take(&rule, finding, fold, event, number) {
+                    rule.found.count_alert(alert.severity);
                     self.alerts.push(Arc::clone(&alert), alert.size());
                 }
             }

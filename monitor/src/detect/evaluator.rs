@@ -12,6 +12,7 @@ use lru::LruCache;
 use super::{
     alert::Finding,
     baseline::{Baselines, LEARNING},
+    figures::Figures,
     fold,
     listeners::Listeners,
     reverse_shell::ReverseShells,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// Findings that later ones may be chained to.
-const CHAINED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
+pub(super) const CHAINED: NonZeroUsize = NonZeroUsize::new(8_192).expect("not zero");
 
 /// What the rules say of an event.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Evaluator {
     scored: Vec<String>,
     /// When rules found something last, and in what event.
     found: LruCache<(String, Key), (SystemTime, u64)>,
+    /// Conditions that were asked.
+    asked: u64,
 }
 
 impl Evaluator {
@@ -95,6 +98,7 @@ impl Evaluator {
             values: String::new(),
             scored: Vec::new(),
             found: LruCache::new(CHAINED),
+            asked: 0,
         }
     }
 
@@ -113,10 +117,17 @@ impl Evaluator {
         self.selections.forget();
     }
 
-    /// The rules.
-    #[must_use]
-    pub fn set(&self) -> &Arc<RuleSet> {
-        &self.set
+    /// How many conditions were asked since the last call.
+    pub(super) fn take_asked(&mut self) -> u64 {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Tells how much it remembers.
+    pub(super) fn report(&self, figures: &Figures) {
+        figures.findings.set(self.found.len());
+        figures.thresholds.set(self.thresholds.len());
+        figures.workloads.set(self.baselines.len());
+        figures.listeners.set(self.listeners.len());
     }
 
     /// Asks every rule of an event, and takes note of what later events will be judged by. `number` is the event's.
@@ -129,11 +140,13 @@ impl Evaluator {
         let mut hits = std::mem::take(&mut self.hits);
         {
             let view = View::new(event, &self.listeners);
+            let asked = &mut self.asked;
             let chosen = event
                 .container()
                 .map(|container| self.selections.of(container, self.set.selectors()));
             self.set
                 .to_ask(&event.detail, chosen)
+                .inspect(|_| *asked += 1)
                 .filter(|(_, condition)| condition.holds(&view))
                 .for_each(|(rule, _)| {
                     hits.push(Undecided {

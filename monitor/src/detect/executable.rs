@@ -14,7 +14,10 @@ use std::{
     io::{self, Read as _},
     num::NonZeroUsize,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use aho_corasick::AhoCorasick;
@@ -31,7 +34,7 @@ use crate::process::{
 };
 
 /// Most files whose content is remembered.
-const CACHED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+pub(super) const CACHED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 /// Most bytes of a file that are searched; the largest shell known has 2 MiB.
 const MAX_SEARCHED: u64 = 16 << 20;
 /// Bytes that are searched at a time.
@@ -210,6 +213,8 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Inspector {
     known: Mutex<LruCache<FileKey, Content>>,
+    /// How many of them there are.
+    remembered: AtomicUsize,
     held: Mutex<HeldFiles>,
 }
 
@@ -224,6 +229,7 @@ impl Default for Inspector {
     fn default() -> Self {
         Self {
             known: Mutex::new(LruCache::new(CACHED)),
+            remembered: AtomicUsize::new(0),
             held: Mutex::default(),
         }
     }
@@ -278,6 +284,11 @@ impl Inspector {
         }
     }
 
+    /// How many executables are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.remembered.load(Ordering::Relaxed)
+    }
+
     /// What a candidate is; searches the file where that has not been done.
     pub fn content(&self, candidate: Candidate) -> Content {
         match candidate {
@@ -294,7 +305,9 @@ impl Inspector {
                 };
                 let unreadable = matches!(content, Content::Unreadable(_));
                 if is_expected && !unreadable {
-                    lock(&self.known).put(held.key, content.clone());
+                    let mut known = lock(&self.known);
+                    known.put(held.key, content.clone());
+                    self.remembered.store(known.len(), Ordering::Relaxed);
                 }
                 self.release(&held);
                 content

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Findings that are remembered, with their alerts.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
+pub(super) const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
 
 /// What tells a finding: the rule, the container's id, whether it was only tried, and the values that the rule folds by.
 type Key = (String, String, bool, String);
@@ -126,6 +126,11 @@ impl Folds {
         }
         self.remember(key, &before, process.key, event.time, is_shell);
         None
+    }
+
+    /// How many findings are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
     }
 
     fn remember(

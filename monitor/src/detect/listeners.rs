@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Processes that are remembered.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+pub(super) const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// See the module.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ impl Listeners {
             told: LruCache::new(REMEMBERED),
             procfs: None,
         }
+    }
+
+    /// How many processes are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.told.len()
     }
 
     /// Takes note of a process that begins to listen.

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod detector;
 pub mod evaluator;
 pub mod executable;
+pub mod figures;
 pub mod fold;
 pub mod listeners;
 pub mod listening;

@@ -13,7 +13,7 @@ use super::scope::Key;
 use crate::policy::rule::Threshold;
 
 /// Counts that are kept at a time.
-const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+pub(super) const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// Events whose numbers are kept for an alert.
 const EVIDENCE: usize = 8;
 
@@ -44,6 +44,11 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
+    /// How many counts are kept.
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// Counts a finding of a rule. When that makes enough of them, counting begins anew, and the numbers of the first events are
     /// returned.
     pub fn reached(

@@ -9,11 +9,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use watchkeeper_ebpf::loss::Class;
+use watchkeeper_ebpf::{
+    loss::{Class, Lane, MAX_LOSS_KEYS},
+    tables::MAX_CONNECTING,
+};
 
+use super::network;
 use crate::{
-    container::model::Container,
+    container::{cgroups, model::Container},
     event::{Loss, LossReason},
+    network::names,
+    occupancy::Occupancy,
     proto::v1::EventKind,
 };
 
@@ -34,8 +40,53 @@ pub struct Figures {
     pub processes_refused: AtomicU64,
     /// Why attribution is degraded, if it is.
     pub trouble: RwLock<Option<String>>,
+    /// How full its caches are.
+    pub caches: Caches,
     kinds: Kinds,
     losses: Mutex<Losses>,
+}
+
+/// How full the engine's caches, and the tables of the kernel side that it reads, were within the last second.
+#[derive(Debug)]
+pub struct Caches {
+    pub(super) cgroups: Occupancy,
+    pub(super) moved: Occupancy,
+    pub(super) names: Occupancy,
+    pub(super) queries: Occupancy,
+    pub(super) payloads: Occupancy,
+    pub(super) connecting: Occupancy,
+    pub(super) losses: Occupancy,
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        let limit = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
+        Self {
+            cgroups: Occupancy::new("cgroups", cgroups::MAX_CGROUPS),
+            moved: Occupancy::new("moved-processes", super::MOVED.get()),
+            names: Occupancy::new("dns-names", names::MAX_ENTRIES),
+            queries: Occupancy::new("dns-queries", network::QUERIES.get()),
+            payloads: Occupancy::new("payloads", network::GATHERED.get()),
+            connecting: Occupancy::new("connecting-sockets", limit(MAX_CONNECTING)),
+            losses: Occupancy::new("loss-counters", limit(MAX_LOSS_KEYS)),
+        }
+    }
+}
+
+impl Caches {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> [&Occupancy; 7] {
+        [
+            &self.cgroups,
+            &self.moved,
+            &self.names,
+            &self.queries,
+            &self.payloads,
+            &self.connecting,
+            &self.losses,
+        ]
+    }
 }
 
 /// A counter for each kind of event.
@@ -51,8 +102,8 @@ impl Default for Kinds {
 /// What was lost since the agent started.
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
-    /// Everything, by what and why.
-    pub all: BTreeMap<(Class, LossReason), u64>,
+    /// Everything, by what, on which lane and why.
+    pub all: BTreeMap<(Class, Lane, LossReason), u64>,
     /// What containers lost that run or have ended lately, by the container's slot, what and why.
     pub containers: BTreeMap<(u32, Class, LossReason), (Arc<Container>, u64)>,
 }
@@ -80,9 +131,12 @@ impl Figures {
     }
 
     /// Counts lost records.
-    pub(super) fn count_loss(&self, loss: &Loss, container: Option<&Arc<Container>>) {
+    pub(super) fn count_loss(&self, loss: &Loss, lane: Lane, container: Option<&Arc<Container>>) {
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        *losses.all.entry((loss.class, loss.reason)).or_default() += loss.count;
+        *losses
+            .all
+            .entry((loss.class, lane, loss.reason))
+            .or_default() += loss.count;
         if let Some(container) = container {
             let key = (container.slot, loss.class, loss.reason);
             let (_, count) = losses
@@ -154,10 +208,10 @@ mod tests {
     fn losses_add_up_and_those_of_the_dead_go() {
         let figures = Figures::default();
         let (living, dead) = (container(1), container(2));
-        figures.count_loss(&loss(3), Some(&living));
-        figures.count_loss(&loss(4), Some(&living));
-        figures.count_loss(&loss(5), Some(&dead));
-        figures.count_loss(&loss(6), None);
+        figures.count_loss(&loss(3), Lane::None, Some(&living));
+        figures.count_loss(&loss(4), Lane::None, Some(&living));
+        figures.count_loss(&loss(5), Lane::None, Some(&dead));
+        figures.count_loss(&loss(6), Lane::None, None);
         let now = SystemTime::now();
         dead.learn(|details| details.ended = Some(now));
 

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use watchkeeper_ebpf::loss::{Class, LossKey, Reason};
+use watchkeeper_ebpf::loss::{Class, Lane, LossKey, Reason};
 
 use super::Engine;
 use crate::{
@@ -35,6 +35,10 @@ impl Engine {
         self.figures
             .processes_refused
             .store(self.processes.refused(), Ordering::Relaxed);
+        let caches = &self.figures.caches;
+        caches.cgroups.set(self.registry.cgroups());
+        caches.moved.set(self.moved.len());
+        self.network.report(caches);
     }
 
     /// After records were lost, looks for processes whose end was among them: some each second.
@@ -56,6 +60,7 @@ impl Engine {
             .filter_map(Result::ok)
             .map(|(key, counts)| (key.0, counts.iter().sum()))
             .collect();
+        self.figures.caches.losses.set(counters.len());
         for (key, count) in counters {
             let seen = self.losses_seen.insert(key, count).unwrap_or(0);
             let new = count.saturating_sub(seen);
@@ -64,14 +69,19 @@ impl Engine {
                 .find(|class| *class as u32 == key.class);
             let reason = Reason::ALL
                 .into_iter()
-                .find(|reason| *reason as u32 == key.reason);
+                .find(|reason| *reason as u16 == key.reason);
+            let lane = Lane::ALL
+                .into_iter()
+                .find(|lane| *lane as u16 == key.lane)
+                .unwrap_or(Lane::None);
             if let (true, Some(class), Some(reason)) = (new > 0, class, reason) {
-                losses.push(Loss {
+                let loss = Loss {
                     cgroup_id: key.cgroup_id,
                     class,
                     reason: LossReason::Kernel(reason),
                     count: new,
-                });
+                };
+                losses.push((loss, lane));
             }
             // A cgroup that is gone loses nothing any more; its counter makes room for another.
             if key.cgroup_id != 0 && new == 0 && self.registry.path(key.cgroup_id).is_none() {
@@ -80,14 +90,15 @@ impl Engine {
             }
         }
         for (cgroup_id, count) in self.detector.take_overloaded() {
-            losses.push(Loss {
+            let loss = Loss {
                 cgroup_id,
                 class: Class::Process,
                 reason: LossReason::DetectionOverloaded,
                 count,
-            });
+            };
+            losses.push((loss, Lane::None));
         }
-        let exits_lost = losses.iter().any(|loss| {
+        let exits_lost = losses.iter().any(|(loss, _)| {
             loss.class == Class::Process && matches!(loss.reason, LossReason::Kernel(_))
         });
         if exits_lost {
@@ -99,7 +110,7 @@ impl Engine {
                 .collect();
         }
         let now = SystemTime::now();
-        for loss in losses {
+        for (loss, lane) in losses {
             let cgroup_id = loss.cgroup_id;
             let place = if loss.cgroup_id == 0 {
                 Place::Unknown
@@ -110,7 +121,7 @@ impl Engine {
                 Place::Container(container, _) => Some(container),
                 Place::Host(_) | Place::Unknown => None,
             };
-            self.figures.count_loss(&loss, container);
+            self.figures.count_loss(&loss, lane, container);
             let event = Arc::new(Event {
                 time: now,
                 process: None,

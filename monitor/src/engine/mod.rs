@@ -23,7 +23,6 @@ use std::{
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuHashMap};
 use lru::LruCache;
-use tokio::sync::mpsc;
 use watchkeeper_ebpf::{
     cgroup::CgroupState,
     decode::{Record, decode},
@@ -40,7 +39,7 @@ use usage::Usage;
 use crate::{
     container::{
         membership::{Membership, Origin},
-        metadata::Question,
+        metadata::{Question, Questions},
         model::Container,
         podman,
         registry::{Announced, Place, Registry},
@@ -97,7 +96,7 @@ pub struct Engine {
     /// What processes that are not in the table were moved into.
     moved: LruCache<ProcessKey, Membership>,
     registry: Registry,
-    questions: mpsc::Sender<Question>,
+    questions: Questions,
     events: Arc<Recent<Event>>,
     detector: Detector,
     figures: Arc<Figures>,
@@ -128,7 +127,7 @@ pub struct Parts {
     /// The containers.
     pub registry: Registry,
     /// To whoever asks the runtimes.
-    pub questions: mpsc::Sender<Question>,
+    pub questions: Questions,
     /// Where events go.
     pub events: Arc<Recent<Event>>,
     /// Where they go on to.
@@ -245,9 +244,10 @@ impl Engine {
         let mut last_housekeeping_ns = 0;
         loop {
             let wake = rings.wait(HOUSEKEEPING)?;
+            let woken_ns = clock::since_boot();
             // A flood must not keep it from housekeeping, which reports the flood.
             for _ in 0..MOST_BATCHES {
-                let more = rings.drain(|bytes| self.take(bytes));
+                let more = rings.drain(woken_ns, |bytes| self.take(bytes));
                 self.detector.pass_on();
                 if !more {
                     break;
@@ -468,7 +468,7 @@ impl Engine {
             container,
             podman_storage,
         };
-        if self.questions.try_send(question).is_err() {
+        if !self.questions.ask(question) {
             self.report_trouble(
                 "too many containers at a time: some will have no names or pods".to_owned(),
             );

@@ -9,7 +9,7 @@ use watchkeeper_ebpf::{
     tables::Connecting,
 };
 
-use super::Engine;
+use super::{Engine, figures::Caches};
 use crate::{
     container::{registry::Place, runtime_sockets::RuntimeSockets},
     event::Detail,
@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Queries whose sender is remembered until the answer.
-const QUERIES: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+pub(super) const QUERIES: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 /// Connections whose first bytes are gathered.
-const GATHERED: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+pub(super) const GATHERED: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 /// How long a connection may be under way before that is told, in nanoseconds.
 const SLOW_NS: u64 = 1_000_000_000;
 
@@ -56,6 +56,13 @@ impl Network {
             gathered: LruCache::new(GATHERED),
             told: HashMap::new(),
         }
+    }
+
+    /// Tells how much is remembered.
+    pub(super) fn report(&self, caches: &Caches) {
+        caches.names.set(self.names.count());
+        caches.queries.set(self.queries.len());
+        caches.payloads.set(self.gathered.len());
     }
 
     /// Forgets what was remembered of a container.
@@ -249,6 +256,7 @@ impl Engine {
             .filter_map(Result::ok)
             .map(|(socket, connecting)| (socket, connecting.0))
             .collect();
+        self.figures.caches.connecting.set(under_way.len());
         self.network.told.retain(|socket, started| {
             under_way
                 .get(socket)

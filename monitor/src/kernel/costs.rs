@@ -1,6 +1,6 @@
 //! What the programs cost: how often each ran in a while, and for how long, from the kernel's own statistics.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{collections::HashMap, fs, thread, time::Duration};
 
 use aya::{
     programs::loaded_programs,
@@ -22,6 +22,30 @@ pub struct Cost {
     pub verified_instructions: u32,
     /// Bytes of kernel memory that it takes, its maps not counted.
     pub memory: u32,
+}
+
+/// Whether the kernel counts for every program, because the administrator has said so (`sysctl
+/// kernel.bpf_stats_enabled=1`).
+#[must_use]
+pub fn are_counted() -> bool {
+    fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|text| text.trim() == "1")
+}
+
+/// What each program cost since it was loaded, as far as the kernel counted.
+#[must_use]
+pub fn so_far(programs: &[LoadedProgram]) -> Vec<Cost> {
+    let counted = counted(programs);
+    let costs = programs.iter().filter_map(|program| {
+        let (runs, time_ns, memory) = *counted.get(&program.id)?;
+        Some(Cost {
+            name: program.name,
+            runs,
+            time_ns,
+            verified_instructions: program.verified_instructions,
+            memory,
+        })
+    });
+    costs.collect()
 }
 
 /// The statistics could not be had.

@@ -11,6 +11,7 @@ pub mod loader;
 pub mod offsets;
 pub mod paths;
 pub mod probe;
+pub mod ring_fill;
 pub mod rings;
 pub mod sensors;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! in it) is processed before that record. Where telemetry is left in its ring, critical records that are newer than
 //! what was read wait for it.
 
-use std::{io, ops::Range, os::fd::AsFd as _, time::Duration};
+use std::{io, ops::Range, os::fd::AsFd as _, sync::Arc, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use rustix::{
@@ -13,6 +13,8 @@ use rustix::{
     fd::OwnedFd,
 };
 use watchkeeper_ebpf::{record::Header, wire::Wire as _};
+
+use super::ring_fill::RingFill;
 
 /// Most bytes that are taken from a ring at a time, so that neither lane waits for long.
 const BATCH_BYTES: usize = 512 << 10;
@@ -24,9 +26,19 @@ const GATHERING: Duration = Duration::from_millis(1);
 pub struct Rings {
     telemetry: RingBuf<MapData>,
     critical: RingBuf<MapData>,
+    fill: Arc<RingsFill>,
     /// Readable when reading should end.
     stop: OwnedFd,
     batch: Batch,
+}
+
+/// How full both rings are.
+#[derive(Debug)]
+pub struct RingsFill {
+    /// The lane for volume.
+    pub telemetry: RingFill,
+    /// The lane for what must arrive.
+    pub critical: RingFill,
 }
 
 /// Records that were taken: their bytes one after the other, and for each its time and place.
@@ -48,12 +60,18 @@ pub enum Wake {
 }
 
 impl Rings {
-    /// Takes the rings; reading ends when `stop` becomes readable.
+    /// Takes the rings, and takes note of how full they are; reading ends when `stop` becomes readable.
     #[must_use]
-    pub fn new(telemetry: RingBuf<MapData>, critical: RingBuf<MapData>, stop: OwnedFd) -> Self {
+    pub fn new(
+        telemetry: RingBuf<MapData>,
+        critical: RingBuf<MapData>,
+        fill: Arc<RingsFill>,
+        stop: OwnedFd,
+    ) -> Self {
         Self {
             telemetry,
             critical,
+            fill,
             stop,
             batch: Batch::default(),
         }
@@ -93,14 +111,18 @@ impl Rings {
         }
     }
 
-    /// Hands what is in the rings to `process`, the oldest first; returns whether there may be more.
-    pub fn drain(&mut self, mut process: impl FnMut(&[u8])) -> bool {
+    /// Hands what is in the rings to `process`, the oldest first; returns whether there may be more. `now_ns` is the time
+    /// since boot.
+    pub fn drain(&mut self, now_ns: u64, mut process: impl FnMut(&[u8])) -> bool {
         let Self {
             telemetry,
             critical,
+            fill,
             batch,
             ..
         } = self;
+        fill.telemetry.note(now_ns);
+        fill.critical.note(now_ns);
         batch.bytes.clear();
         batch.records.clear();
         let more = batch.take(telemetry, BATCH_BYTES);

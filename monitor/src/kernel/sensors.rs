@@ -241,6 +241,9 @@ pub fn consequence(sensor: Sensor) -> &'static str {
     describe(sensor).consequence
 }
 
+/// The rung of the ladder of hooks that all sensors are on: tracepoints, which every kernel has.
+pub const RUNG: &str = "tracing";
+
 /// What a sensor hooks, in a word or a few.
 #[must_use]
 pub fn hook(sensor: Sensor) -> String {

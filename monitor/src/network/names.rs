@@ -14,7 +14,7 @@ use lru::LruCache;
 use super::dns::{Data, Message};
 
 /// Most addresses with a name.
-const MAX_ENTRIES: usize = 32_768;
+pub const MAX_ENTRIES: usize = 32_768;
 /// Most addresses with a name of one owner.
 const MAX_ENTRIES_OF_OWNER: usize = 2_048;
 
@@ -90,6 +90,12 @@ impl Names {
     pub fn name(&self, owner: u32, address: IpAddr, now_ns: u64) -> Option<Arc<str>> {
         let entry = self.entries.peek(&(owner, address.to_canonical()))?;
         (now_ns <= entry.until_ns).then(|| Arc::clone(&entry.name))
+    }
+
+    /// How many addresses have a name.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.len()
     }
 
     /// Drops what is known for an owner that is no more: its number will be another's.

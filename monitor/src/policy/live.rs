@@ -117,12 +117,13 @@ impl LivePolicies {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.seen = seen;
         match loaded {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 state.problems.clear();
                 if loaded.set.digest() == state.set.digest() {
                     return None;
                 }
                 self.loads.fetch_add(1, Ordering::Relaxed);
+                loaded.set.continue_from(&state.set);
                 state.set = Arc::new(loaded.set);
                 state.since = SystemTime::now();
                 Some(Arc::clone(&state.set))
@@ -221,6 +222,24 @@ mod tests {
         assert_eq!(live.loads(), (2, 1));
         mount(directory.path(), "4", &policy("high"));
         assert!(live.renew().is_some() && live.problems().is_empty());
+    }
+
+    #[test]
+    fn counting_goes_on_when_policies_change() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        mount(directory.path(), "1", &policy("low"));
+        let live = LivePolicies::start(Some(directory.path().to_path_buf()));
+        let before = live.set();
+        let found = |set: &RuleSet| Arc::clone(&set.get("shell.injected").expect("built in").found);
+        found(&before).count_finding();
+        found(&before).count_alert(Severity::Low);
+        mount(directory.path(), "2", &policy("critical"));
+        let after = live.renew().expect("changed");
+        // The detection thread may still be at an event by the old rules.
+        found(&before).count_finding();
+        assert_eq!(found(&after).findings(), 2);
+        assert_eq!(found(&after).alerts(Severity::Low), 1);
+        assert_eq!(found(&after).alerts(Severity::Critical), 0);
     }
 
     #[test]

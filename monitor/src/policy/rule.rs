@@ -60,6 +60,40 @@ pub struct ActiveRule {
     pub fold: Fold,
     /// It makes no alerts.
     pub silent: bool,
+    /// What it found so far. Shared with the same rule of the set that replaces this one.
+    pub found: Arc<Found>,
+}
+
+/// What a rule found since the agent started.
+#[derive(Debug, Default)]
+pub struct Found {
+    findings: AtomicU64,
+    /// By place in [`Severity::ALL`].
+    alerts: [AtomicU64; Severity::ALL.len()],
+}
+
+impl Found {
+    /// Counts a finding, new or repeated.
+    pub fn count_finding(&self) {
+        self.findings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an alert that is announced.
+    pub fn count_alert(&self, severity: Severity) {
+        self.alerts[severity as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Findings, repeats included.
+    #[must_use]
+    pub fn findings(&self) -> u64 {
+        self.findings.load(Ordering::Relaxed)
+    }
+
+    /// Alerts that were announced with a severity.
+    #[must_use]
+    pub fn alerts(&self, severity: Severity) -> u64 {
+        self.alerts[severity as usize].load(Ordering::Relaxed)
+    }
 }
 
 /// What finds something.
@@ -166,8 +200,15 @@ pub struct Exception {
     pub until: Option<SystemTime>,
     /// The file that holds it.
     pub policy: String,
-    hits: AtomicU64,
-    /// Seconds since the epoch.
+    /// Shared with the same exception of the set that replaces this one.
+    hits: Arc<Hits>,
+}
+
+/// Instances of an exception since the agent started.
+#[derive(Debug, Default)]
+struct Hits {
+    count: AtomicU64,
+    /// When the last was, in seconds since the epoch.
     last: AtomicU64,
 }
 
@@ -191,8 +232,7 @@ impl Exception {
             reason,
             until,
             policy,
-            hits: AtomicU64::new(0),
-            last: AtomicU64::new(0),
+            hits: Arc::default(),
         }
     }
 
@@ -213,25 +253,21 @@ impl Exception {
         let seconds = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        self.last.store(seconds, Ordering::Relaxed);
+        self.hits.count.fetch_add(1, Ordering::Relaxed);
+        self.hits.last.store(seconds, Ordering::Relaxed);
     }
 
     /// How often something was an instance of it, and when last, since the policies were loaded.
     #[must_use]
     pub fn hits(&self) -> (u64, Option<SystemTime>) {
-        let last = self.last.load(Ordering::Relaxed);
+        let last = self.hits.last.load(Ordering::Relaxed);
         let last = (last != 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(last));
-        (self.hits.load(Ordering::Relaxed), last)
+        (self.hits.count.load(Ordering::Relaxed), last)
     }
 
-    /// Carries on what was counted for the same exception before policies were loaded again.
-    pub fn continue_from(&self, before: &Self) {
-        let (hits, last) = (&before.hits, &before.last);
-        self.hits
-            .store(hits.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.last
-            .store(last.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Goes on counting with the same exception as it was before policies were loaded again.
+    pub(super) fn continue_from(&mut self, before: &Self) {
+        self.hits = Arc::clone(&before.hits);
     }
 }
 

@@ -262,9 +262,15 @@ impl RuleSet {
             .map(|index| &self.rules[*index])
     }
 
-    /// Carries on what was counted for the exceptions of an earlier set.
-    pub fn continue_from(&self, before: &Self) {
-        for exception in &self.exceptions {
+    /// Goes on counting what the rules and exceptions of an earlier set counted. Of a set that is in use already nothing
+    /// changes.
+    pub(super) fn continue_from(&mut self, before: &Self) {
+        for rule in self.rules.iter_mut().filter_map(Arc::get_mut) {
+            if let Some(same) = before.get(&rule.rule.id) {
+                rule.found = Arc::clone(&same.found);
+            }
+        }
+        for exception in self.exceptions.iter_mut().filter_map(Arc::get_mut) {
             let same = before.exceptions.iter().find(|other| {
                 (&other.policy, &other.rules, &other.text, &other.reason)
                     == (

@@ -1,15 +1,25 @@
 //! Metrics in OpenMetrics' text format, over HTTP.
 //!
-//! Every number is read when it is asked for. Series are bounded: those of single containers are there for containers that
-//! have lost something and run, or have ended within ten minutes.
+//! Every number is read when it is asked for, from counters that are kept anyway: an event costs nothing more for them.
+//! A counter is there with 0 from the beginning, so that its first increase is one. Labels that a container chooses are
+//! escaped, and are names of pods and containers alone.
+//!
+//! Series are bounded. Most have labels from fixed lists: kinds of events, classes with lanes and reasons, sensors with
+//! states, programs, queues, caches. Those of rules are as many as there are rules in force (at most 4,096, some 100 are
+//! built in), with the severities that each can have. Those of single containers are there for containers that have lost
+//! something and run, or have ended within ten minutes: at most one for each class and reason of each.
 
-use std::{
-    convert::Infallible,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+mod agent;
+mod enrichment;
+mod events;
+mod history;
+mod kernel;
+mod room;
+mod rules;
+mod streams;
+mod writer;
+
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -19,22 +29,13 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text},
-    metrics::MetricType,
+    encoding::{DescriptorEncoder, text},
     registry::Registry,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use watchkeeper_ebpf::loss::{Class, Reason};
-
+use self::writer::Writer;
 use super::sources::Sources;
-use crate::event::class_name;
-use crate::{
-    event::LossReason,
-    kernel::{attach::SensorState, sensors},
-    process::table,
-    proto::kind_name,
-};
 
 /// Connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 16;
@@ -138,234 +139,25 @@ fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>>
     response
 }
 
+/// Everything that is told.
 #[derive(Debug)]
 struct Metrics(Sources);
 
-/// Writes one family of metrics: its samples with their labels.
-fn family<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    samples: impl IntoIterator<Item = (L, u64)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in samples {
-        let mut sample = family.encode_family(&labels)?;
-        match kind {
-            MetricType::Counter => {
-                sample.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-            }
-            _ => sample.encode_gauge(&value)?,
-        }
-    }
-    Ok(())
-}
-
-/// Writes a family of one sample without labels.
-fn single(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    value: u64,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    match kind {
-        MetricType::Counter => family.encode_counter::<NoLabelSet, _, u64>(&value, None),
-        _ => family.encode_gauge(&value),
-    }
-}
-
 impl Collector for Metrics {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let encoder = &mut encoder;
-        self.agent(encoder)?;
-        self.sensors(encoder)?;
-        self.events(encoder)?;
-        self.losses(encoder)?;
-        self.policies(encoder)
-    }
-}
-
-impl Metrics {
-    fn agent(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let sources = &self.0;
-        let figures = &sources.figures;
-        let build = [
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("kernel", sources.kernel.as_str()),
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer::new(encoder);
+        let parts = [
+            agent::write,
+            kernel::write,
+            events::write,
+            room::write,
+            enrichment::write,
+            rules::write,
+            history::write,
+            streams::write,
         ];
-        encoder
-            .encode_descriptor("build", "The agent and the kernel.", None, MetricType::Info)?
-            .encode_info(&build)?;
-        let gauges = [
-            (
-                "containers",
-                "Containers that run.",
-                sources.containers.running() as u64,
-            ),
-            (
-                "processes",
-                "Processes in the table, those included that ended but have living descendants.",
-                figures.processes.load(Ordering::Relaxed),
-            ),
-            (
-                "processes_limit",
-                "Most processes in the table.",
-                table::CEILING as u64,
-            ),
-            (
-                "subscribers",
-                "Clients that follow a stream.",
-                sources.subscribers() as u64,
-            ),
-        ];
-        for (name, help, value) in gauges {
-            single(encoder, name, help, MetricType::Gauge, value)?;
-        }
-        let counters = [
-            (
-                "processes_refused",
-                "Processes that found no room in the table.",
-                figures.processes_refused.load(Ordering::Relaxed),
-            ),
-            (
-                "records_malformed",
-                "Records of the kernel side that could not be decoded.",
-                figures.malformed.load(Ordering::Relaxed),
-            ),
-            ("alerts", "Alerts raised.", sources.alerts.recent.values()),
-        ];
-        for (name, help, value) in counters {
-            single(encoder, name, help, MetricType::Counter, value)?;
-        }
-        Ok(())
-    }
-
-    fn policies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let policies = &self.0.policies;
-        let set = policies.set();
-        encoder
-            .encode_descriptor(
-                "policy_set",
-                "The policies in force.",
-                None,
-                MetricType::Info,
-            )?
-            .encode_info(&[("digest", &**set.digest())])?;
-        single(
-            encoder,
-            "policy_rules",
-            "Rules in force.",
-            MetricType::Gauge,
-            set.rules().len() as u64,
-        )?;
-        let (loads, failures) = policies.loads();
-        family(
-            encoder,
-            "policy_loads",
-            "How often policies were taken over from their files, and how often they were refused.",
-            MetricType::Counter,
-            [("taken", loads), ("refused", failures)]
-                .map(|(result, count)| ([("result", result)], count)),
-        )?;
-        single(
-            encoder,
-            "policy_problems",
-            "What is wrong with the policy files as they are now; 0 when they are in force.",
-            MetricType::Gauge,
-            policies.problems().len() as u64,
-        )?;
-        let hits: u64 = set
-            .exceptions()
-            .iter()
-            .map(|exception| exception.hits().0)
-            .sum();
-        single(
-            encoder,
-            "policy_excepted",
-            "Findings that exceptions kept from becoming alerts.",
-            MetricType::Counter,
-            hits,
-        )
-    }
-
-    fn sensors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let samples = self.0.sensors.iter().flat_map(|status| {
-            SensorState::ALL.into_iter().map(|state| {
-                let labels = [
-                    ("sensor", sensors::name(status.sensor)),
-                    ("state", state.name()),
-                ];
-                (labels, u64::from(status.state == state))
-            })
-        });
-        family(
-            encoder,
-            "sensor_state",
-            "1 for the state that a sensor is in.",
-            MetricType::Gauge,
-            samples,
-        )
-    }
-
-    fn events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let samples = self.0.figures.events();
-        family(
-            encoder,
-            "events",
-            "Events, by kind.",
-            MetricType::Counter,
-            samples.map(|(kind, count)| ([("kind", kind_name(kind))], count)),
-        )
-    }
-
-    fn losses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let losses = self.0.figures.losses();
-        // Each series from the beginning, so that the first loss is an increase.
-        let reasons = || {
-            Reason::ALL
-                .into_iter()
-                .map(LossReason::Kernel)
-                .chain([LossReason::DetectionOverloaded])
-        };
-        let all = Class::ALL
+        parts
             .into_iter()
-            .flat_map(|class| reasons().map(move |reason| (class, reason)));
-        family(
-            encoder,
-            "events_lost",
-            "Events that were lost, by what they were about and why.",
-            MetricType::Counter,
-            all.map(|key @ (class, reason)| {
-                let labels = [("class", class_name(class)), ("reason", reason.name())];
-                (labels, losses.all.get(&key).copied().unwrap_or(0))
-            }),
-        )?;
-        family(
-            encoder,
-            "container_events_lost",
-            "Events of single containers that were lost, from the first on, by what they were about and why.",
-            MetricType::Counter,
-            losses
-                .containers
-                .iter()
-                .map(|((_, class, reason), (container, count))| {
-                    let details = container.details();
-                    let description = &details.description;
-                    let pod = description.pod.as_ref();
-                    let of_pod = |part: Option<&String>| part.cloned().unwrap_or_default();
-                    let labels = [
-                        ("class", class_name(*class).to_owned()),
-                        ("reason", reason.name().to_owned()),
-                        ("container_id", container.id.clone()),
-                        ("container", description.name.clone()),
-                        ("pod", of_pod(pod.map(|pod| &pod.name))),
-                        ("namespace", of_pod(pod.map(|pod| &pod.namespace))),
-                    ];
-                    (labels, *count)
-                }),
-        )
+            .try_for_each(|write| write(&self.0, &mut writer))
     }
 }

@@ -14,5 +14,6 @@ pub mod policies;
 mod processes;
 pub mod server;
 pub mod sources;
+pub mod subscribers;
 mod tree;
 pub mod watch;

@@ -220,7 +220,7 @@ fn sensor(status: &SensorStatus) -> v1::Sensor {
             SensorState::NotOffered => v1::SensorState::NotOffered,
         }
         .into(),
-        rung: "tracing".to_owned(),
+        rung: sensors::RUNG.to_owned(),
         hook: sensors::hook(status.sensor),
         reason: status.reason.clone(),
         verified_instructions: status.verified_instructions,

@@ -10,18 +10,24 @@ use tonic::Status;
 
 use super::{convert::Context, health::Health, watch::Sequence};
 use crate::{
-    container::{listing::Listing, metadata::Connection},
-    detect::alert::Alert,
+    container::{self, listing::Listing, metadata::Connection},
+    detect::{self, alert::Alert},
     engine::figures::Figures,
     event::Event,
     heartbeat::Heartbeats,
-    kernel::attach::{LoadedProgram, SensorStatus},
+    kernel::{
+        attach::{LoadedProgram, SensorStatus},
+        rings::RingsFill,
+    },
     policy::live::LivePolicies,
     store::{
         Store,
         past::{Narrow, Past},
     },
 };
+
+/// Questions of history that are answered at a time.
+pub const QUESTIONS: usize = 4;
 
 /// What the services answer from.
 #[derive(Clone, Debug)]
@@ -36,7 +42,7 @@ pub struct Sources {
     pub store: Option<Arc<Store>>,
     /// Why it is not kept, where that was not asked for.
     pub store_trouble: Option<String>,
-    /// Places for questions that take long.
+    /// Places for questions that take long: [`QUESTIONS`].
     pub questions: Arc<Semaphore>,
     /// The policies in force.
     pub policies: Arc<LivePolicies>,
@@ -50,6 +56,12 @@ pub struct Sources {
     pub heartbeats: Arc<Heartbeats>,
     /// What follows from that, and from the rest.
     pub health: watch::Receiver<Health>,
+    /// Numbers about detection.
+    pub detection: Arc<detect::figures::Figures>,
+    /// Numbers about asking runtimes.
+    pub enrichment: Arc<container::figures::Figures>,
+    /// How full the ring buffers are.
+    pub rings: Arc<RingsFill>,
     /// The sensors.
     pub sensors: Vec<SensorStatus>,
     /// The loaded programs.
@@ -89,10 +101,13 @@ impl Sources {
     /// Clients that follow a stream.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        // The writer of history and the agent's own look at the stream read along, and are no clients.
-        let writers = if self.store.is_some() { 2 } else { 0 };
+        self.followers() + self.alerts.subscribers.count()
+    }
+
+    /// Clients that follow the stream of events; the agent's own look at it is none.
+    #[must_use]
+    pub fn followers(&self) -> usize {
         let own = usize::from(self.heartbeats.is_followed.load(Ordering::Relaxed));
-        (self.events.recent.subscribers() + self.alerts.recent.subscribers())
-            .saturating_sub(writers + own)
+        self.events.subscribers.count().saturating_sub(own)
     }
 }

@@ -17,6 +17,7 @@ use tonic::Status;
 use super::{
     convert::{self, Context},
     filter,
+    subscribers::Subscribers,
 };
 use crate::{
     container::model::Container,
@@ -104,6 +105,8 @@ pub struct Sequence<T> {
     pub recent: Arc<Recent<T>>,
     /// On disk, where history is kept.
     pub store: Option<Arc<Store>>,
+    /// Who follows it.
+    pub subscribers: Arc<Subscribers>,
 }
 
 impl<T> Clone for Sequence<T> {
@@ -111,6 +114,7 @@ impl<T> Clone for Sequence<T> {
         Self {
             recent: Arc::clone(&self.recent),
             store: self.store.clone(),
+            subscribers: Arc::clone(&self.subscribers),
         }
     }
 }
@@ -175,6 +179,7 @@ pub fn stream<M: Messages>(
         let stream = Stream {
             recent: sequence.recent,
             store: sequence.store,
+            subscribers: sequence.subscribers,
             past,
             range,
             messages,
@@ -202,6 +207,7 @@ enum Start {
 struct Stream<M: Messages> {
     recent: Arc<Recent<M::Value>>,
     store: Option<Arc<Store>>,
+    subscribers: Arc<Subscribers>,
     /// Taken out while a thread reads with it.
     past: Option<Past>,
     range: Range,
@@ -233,6 +239,12 @@ impl<M: Messages> Stream<M> {
             after = self.newest(after, end_of_past).await;
         }
         let end_on_disk = self.end_on_disk(end_of_past).await;
+        let subscriber = self.range.follow.then(|| self.subscribers.add(after));
+        let has_had = |number: u64| {
+            if let Some(subscriber) = &subscriber {
+                subscriber.has_had(number);
+            }
+        };
         // Clocks are set back: what is too late in the past does not end it, but nothing live is wanted any more.
         let mut over = self
             .range
@@ -246,11 +258,13 @@ impl<M: Messages> Stream<M> {
                     Some(_) if after >= end_on_disk && until <= end_of_past => until,
                     Some(_) => self.tell_past(after, until).await?,
                     None => {
+                        self.subscribers.count_missed(batch.missed);
                         let reason = "slow client: it did not read fast enough";
                         self.tell(lost(batch.missed, reason)).await?;
                         until
                     }
                 };
+                has_had(after);
                 continue;
             }
             let empty = batch.items.is_empty();
@@ -275,6 +289,7 @@ impl<M: Messages> Stream<M> {
                     Item::Amended(_) if !is_live => {}
                     Item::Amended(container) => self.tell(Told::Amended(&container)).await?,
                 }
+                has_had(number);
             }
             self.beat().await?;
             if (empty || after >= end_of_past) && (over || !self.range.follow) {

@@ -9,6 +9,7 @@
 
 pub mod detail;
 pub mod export;
+pub mod figures;
 pub mod insert;
 pub mod numbers;
 pub mod past;
@@ -25,10 +26,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{PoisonError, RwLock, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -36,6 +34,7 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{Notify, watch};
 
+use figures::Figures;
 use numbers::Numbers;
 use segment::Segment;
 
@@ -81,21 +80,6 @@ pub struct Store {
     figures: Figures,
     /// Holds the lock; there is no lock file that could be left behind.
     _lock: File,
-}
-
-/// Numbers about the store, since the agent started.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Events written.
-    pub events: AtomicU64,
-    /// Events that were not.
-    pub missed: AtomicU64,
-    /// Batches written.
-    pub batches: AtomicU64,
-    /// Nanoseconds that writing them took.
-    pub busy_ns: AtomicU64,
-    /// Bytes of all segments.
-    pub bytes: AtomicU64,
 }
 
 /// A store that was opened, and what its writer needs.

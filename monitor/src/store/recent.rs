@@ -54,6 +54,7 @@ struct Inner<T> {
     bytes: usize,
     last: u64,
     values: u64,
+    amendments: u64,
 }
 
 /// About the bytes that an element without a value takes.
@@ -75,6 +76,7 @@ impl<T> Recent<T> {
                 bytes: 0,
                 last: number,
                 values: 0,
+                amendments: 0,
             }),
             latest: watch::Sender::new(number),
             max_items,
@@ -96,7 +98,10 @@ impl<T> Recent<T> {
         let number = {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             inner.last += 1;
-            inner.values += u64::from(matches!(item, Item::Value(_)));
+            match item {
+                Item::Value(_) => inner.values += 1,
+                Item::Amended(_) => inner.amendments += 1,
+            }
             let number = inner.last;
             inner.bytes += size;
             inner.items.push_back((number, size, item));
@@ -158,6 +163,22 @@ impl<T> Recent<T> {
             .values
     }
 
+    /// How often it was told that more is known of a container.
+    #[must_use]
+    pub fn amendments(&self) -> u64 {
+        self.inner
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .amendments
+    }
+
+    /// How many elements it holds, and how many it may.
+    #[must_use]
+    pub fn room(&self) -> (usize, usize) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        (inner.items.len(), self.max_items)
+    }
+
     /// The newest value of which that holds, with its number.
     #[must_use]
     pub fn find(&self, holds: impl Fn(&T) -> bool) -> Option<(u64, Arc<T>)> {
@@ -186,12 +207,6 @@ impl<T> Recent<T> {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()
-    }
-
-    /// How many follow the sequence.
-    #[must_use]
-    pub fn subscribers(&self) -> usize {
-        self.latest.receiver_count()
     }
 }
 

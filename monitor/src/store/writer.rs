@@ -119,6 +119,8 @@ struct Writer {
     last_housekeeping: Instant,
     /// Nothing of this run was written yet.
     is_new: bool,
+    /// The segment whose first event is known to be the oldest.
+    oldest: Option<Segment>,
 }
 
 struct WatchedAlert {
@@ -183,6 +185,7 @@ impl Writer {
             watched,
             last_housekeeping: Instant::now(),
             is_new: true,
+            oldest: None,
         }
     }
 
@@ -278,6 +281,10 @@ impl Writer {
         if self.store.trouble().as_ref() != Some(&trouble) {
             tracing::error!("{trouble}");
         }
+        self.store
+            .figures()
+            .failures
+            .fetch_add(1, Ordering::Relaxed);
         self.reason = Some(format!("{error:#}"));
         self.store.set_trouble(Some(trouble));
         self.store
@@ -491,10 +498,15 @@ impl Writer {
             );
         }
         let figures = self.store.figures();
-        let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let took = began.elapsed();
+        let busy = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         figures.events.fetch_add(written, Ordering::Relaxed);
         figures.missed.fetch_add(missed, Ordering::Relaxed);
-        figures.batches.fetch_add(1, Ordering::Relaxed);
+        figures
+            .alerts_missed
+            .fetch_add(alerts.missed, Ordering::Relaxed);
+        figures.commits.add(took);
+        figures.last_commit.set(Some(SystemTime::now()));
         figures.busy_ns.fetch_add(busy, Ordering::Relaxed);
         self.store.settled.send_replace(Settled {
             events: last_event,
@@ -540,6 +552,7 @@ impl Writer {
         }
         self.rotate_if_due()?;
         self.enforce();
+        self.find_oldest();
         self.recount()
     }
 

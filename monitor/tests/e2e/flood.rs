@@ -100,7 +100,8 @@ async fn a_flood_of_one_container_hides_nothing_of_another() {
     let metrics = agent.metrics();
     for (class, told) in &classes {
         let what = format!("class=\"{class}\",reason=\"over budget\"");
-        let all = metrics[&format!("watchkeeper_events_lost_total{{{what}}}")];
+        let anywhere = format!("class=\"{class}\",lane=\"none\",reason=\"over budget\"");
+        let all = metrics[&format!("watchkeeper_events_lost_total{{{anywhere}}}")];
         let of_flood = format!("{what},container_id=\"{}\"", flood.text("container"));
         let of_containers: Vec<_> = metrics
             .iter()

@@ -18,7 +18,7 @@ async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
         return;
     }
     let cgroup = Cgroup::make(&format!("/{}", unique("watchkeeper-flood")));
-    let agent = Agent::start(&["--ring-size", "64"]);
+    let agent = Agent::start(&["--ring-size", "64", "--metrics-listen", "127.0.0.1:0"]);
 
     // An agent that does not run does not read.
     agent.signal(Signal::STOP);
@@ -53,6 +53,21 @@ async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
     let counters = agent.status().await.counters.expect("counters are set");
     assert!(counters.lost >= loss.count, "{counters:#?}");
     assert_eq!(counters.malformed, 0, "a full ring damages nothing");
+    let metrics = agent.metrics();
+    let lost =
+        "watchkeeper_events_lost_total{class=\"process\",lane=\"telemetry\",reason=\"ring full\"}";
+    assert!(
+        metrics[lost] >= loss.count,
+        "{} of {}",
+        metrics[lost],
+        loss.count
+    );
+    let ring =
+        |what: &str| metrics[&format!("watchkeeper_ring_{what}_bytes{{lane=\"telemetry\"}}")];
+    assert_eq!(ring("size"), 64 << 10);
+    // The next record found no room: there was less than the longest takes.
+    assert!(ring("peak") > 32 << 10, "{}", ring("peak"));
+    assert!(ring("used") < ring("peak"), "{}", ring("used"));
 
     // It goes on as before.
     let argument = unique("afterwards");

@@ -1,5 +1,7 @@
 //! Metrics over HTTP.
 
+use watchkeeper::proto::v1::EventKind;
+
 use crate::harness::agent::{Agent, watchkeeper};
 use crate::harness::{eventually, skipped};
 
@@ -40,6 +42,41 @@ async fn metrics_tell_what_status_tells() {
         status.version, status.kernel
     );
     assert_eq!(metrics[&kernel], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_begin_with_zero_and_who_follows_is_counted() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&["--metrics-listen", "127.0.0.1:0"]);
+    let metrics = agent.metrics();
+    for counter in [
+        "alerts_total{rule=\"shell.injected\",severity=\"medium\"}",
+        "rule_matches_total{rule=\"shell.injected\"}",
+        "events_lost_total{class=\"process\",lane=\"telemetry\",reason=\"ring full\"}",
+        "events_lost_total{class=\"process\",lane=\"critical\",reason=\"ring full\"}",
+        "events_lost_total{class=\"process\",lane=\"none\",reason=\"detection overloaded\"}",
+        "enrichment_answers_total{runtime=\"cri\",result=\"failed\"}",
+        "subscriber_missed_total{stream=\"alerts\"}",
+        "history_failures_total",
+        "history_events_missed_total",
+    ] {
+        assert_eq!(metrics[&format!("watchkeeper_{counter}")], 0, "{counter}");
+    }
+    let absent = |part: &str| !metrics.keys().any(|name| name.contains(part));
+    assert!(absent("runtime_connected"), "no runtime is wanted");
+    assert!(absent("program_runs"), "nobody has the kernel count");
+    let followers = || agent.metrics()["watchkeeper_subscribers{stream=\"events\"}"];
+    eventually("only the agent itself follows", || {
+        (followers() == 0).then_some(())
+    });
+    let watch = agent.live_events(EventKind::Exec).await;
+    eventually("the client is counted", || (followers() == 1).then_some(()));
+    drop(watch);
+    eventually("the client is not counted any more", || {
+        (followers() == 0).then_some(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,6 +129,7 @@ impl Loader {
             after,
             fold,
             silent: form.silent,
+            found: Arc::default(),
         });
     }
 

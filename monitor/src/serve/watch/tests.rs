@@ -72,6 +72,7 @@ fn in_memory(recent: &Arc<Recent<u64>>) -> Sequence<u64> {
     Sequence {
         recent: Arc::clone(recent),
         store: None,
+        subscribers: Arc::default(),
     }
 }
 

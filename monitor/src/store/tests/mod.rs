@@ -427,6 +427,7 @@ impl History {
         Sequence {
             recent: Arc::clone(&self.events),
             store: Some(Arc::clone(&self.store)),
+            subscribers: Arc::default(),
         }
     }
 

@@ -5,9 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rusqlite::OptionalExtension as _;
+
 use super::{
     super::{
         DIVISIONS, MAX_SEGMENTS, nanoseconds,
+        read::moment,
         segment::{self, Segment},
     },
     Writer,
@@ -56,6 +59,31 @@ impl Writer {
                 tracing::error!("history: removing {}: {error}", oldest.path.display());
             }
         }
+    }
+
+    /// Finds out since when there is history, where the oldest segment is another than before.
+    pub(super) fn find_oldest(&mut self) {
+        let parts = self.store.parts();
+        if parts.first() == self.oldest.as_ref() {
+            return;
+        }
+        // A segment may have no events, and a damaged one is found by whoever needs it.
+        let found = parts.iter().find_map(|part| {
+            let first: Option<i64> = part
+                .read()
+                .and_then(|connection| {
+                    let sql = "SELECT earliest FROM chunk ORDER BY first LIMIT 1";
+                    Ok(connection.query_row(sql, (), |row| row.get(0)).optional()?)
+                })
+                .unwrap_or_default();
+            Some((part, moment(first?)))
+        });
+        let figures = self.store.figures();
+        figures.oldest_event.set(found.map(|(_, time)| time));
+        // Until the oldest segment has an event, it is looked for again.
+        self.oldest = found
+            .map(|(part, _)| part.clone())
+            .filter(|part| Some(part) == parts.first());
     }
 
     /// Whether all of a segment is older than history reaches. Within a boot that does not hang on the wall clock.

@@ -129,16 +129,18 @@ impl Agent {
         command::succeed(&mut self.client(arguments))
     }
 
-    /// What it answers to `request` where its metrics are, head and body. It must have been told to have metrics.
+    /// The address and port where its metrics are. It must have been told to have metrics.
+    pub(crate) fn metrics_address(&self) -> String {
+        let lines = self.log.shared.0.lock();
+        let lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let after = lines.text.split("metrics at http://").nth(1);
+        let address = after.and_then(|after| after.split('/').next());
+        address.expect("it says where its metrics are").to_owned()
+    }
+
+    /// What it answers to `request` where its metrics are, head and body.
     pub(crate) fn ask_for_metrics(&self, request: &str) -> String {
-        let address = {
-            let lines = self.log.shared.0.lock();
-            let lines = lines.unwrap_or_else(PoisonError::into_inner);
-            let after = lines.text.split("metrics at http://").nth(1);
-            let address = after.and_then(|after| after.split('/').next());
-            address.expect("it says where its metrics are").to_owned()
-        };
-        let mut stream = TcpStream::connect(address).expect("it listens");
+        let mut stream = TcpStream::connect(self.metrics_address()).expect("it listens");
         stream
             .set_read_timeout(Some(LIMIT))
             .expect("a limit can be set");
@@ -152,7 +154,7 @@ impl Agent {
         answer
     }
 
-    /// Its metrics: each sample by its name with labels.
+    /// Its metrics that are whole numbers: each sample by its name with labels.
     pub(crate) fn metrics(&self) -> BTreeMap<String, u64> {
         let answer = self.ask_for_metrics("GET /metrics");
         let (head, body) = answer.split_once("\r\n\r\n").expect("there is a head");
@@ -160,9 +162,15 @@ impl Agent {
         assert!(body.ends_with("# EOF\n"), "{body}");
         body.lines()
             .filter(|line| !line.starts_with('#'))
-            .map(|line| {
+            .filter_map(|line| {
                 let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-                (name.to_owned(), value.parse().expect("a whole number"))
+                let number: f64 = value.parse().expect("a number");
+                let whole = value.parse().ok();
+                assert!(
+                    whole.is_some() || name.contains("_seconds"),
+                    "{name}: {number}"
+                );
+                Some((name.to_owned(), whole?))
             })
             .collect()
     }
