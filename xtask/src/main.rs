@@ -10,6 +10,7 @@ mod fuzz;
 mod image;
 mod install;
 mod manifests;
+mod monitoring;
 mod packages;
 mod paths;
 mod programs;

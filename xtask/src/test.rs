@@ -1,4 +1,5 @@
-//! The README's test command, and what CI runs: format, lints, unit tests, manifests, fuzzing, end-to-end tests, virtual machines.
+//! The README's test command, and what CI runs: format, lints, unit tests, manifests, alerting rules, fuzzing, end-to-end tests, virtual
+//! machines.
 
 use std::process::{Command, ExitCode};
 
@@ -6,7 +7,7 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, debian, fuzz, image, manifests, packages, paths, programs, vm};
+use crate::{command, debian, fuzz, image, manifests, monitoring, packages, paths, programs, vm};
 
 /// Container runtimes and what their test images are made of.
 pub(crate) const RUNTIMES: [&str; 6] = [
@@ -64,6 +65,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         cargo(&["test", "--workspace", "--no-fail-fast"])
     });
     report.step("manifests", manifests::check);
+    report.step("monitoring", monitoring::check);
     report.step("fuzzing", || fuzz::run(&[], FUZZING_SECONDS));
 
     let mut built = None;
@@ -100,6 +102,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         suite.args(["test", "--package", "watchkeeper", "--test", "e2e"]);
         suite.args(["--", "--test-threads=1"]);
         suite.env(debian::STORE, debian::store(PURPOSE)?);
+        suite.env(monitoring::PROMETHEUS, monitoring::prometheus()?);
         suite.env("WATCHKEEPER_RECORD", path);
         suite.env(
             "WATCHKEEPER_IMAGE",
