@@ -27,6 +27,7 @@ mod nsenter;
 mod podman;
 mod policies;
 mod privilege;
+mod prometheus;
 mod quiet;
 mod redact;
 mod renamed;

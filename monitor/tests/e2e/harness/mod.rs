@@ -12,12 +12,15 @@ pub(crate) mod manifest;
 pub(crate) mod mounts;
 pub(crate) mod podman;
 pub(crate) mod processes;
+pub(crate) mod prometheus;
 pub(crate) mod sensors;
 pub(crate) mod service;
 pub(crate) mod watch;
 
+use std::env;
 use std::future::Future;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -32,6 +35,23 @@ pub(crate) fn skipped() -> bool {
         let _ = writeln!(std::io::stderr(), "skipped: needs root");
     }
     !root
+}
+
+/// What `cargo xtask` has made or fetched for the tests: at the path in the variable, or in the user's cache.
+pub(crate) fn provided(variable: &str, in_cache: &str) -> PathBuf {
+    let path = env::var_os(variable).map_or_else(
+        || {
+            let home = env::var_os("HOME").unwrap_or_default();
+            Path::new(&home).join(".cache/watchkeeper").join(in_cache)
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo xtask test` gets it; or name another in {variable}",
+        path.display()
+    );
+    path
 }
 
 /// A name that nothing else on this machine has.

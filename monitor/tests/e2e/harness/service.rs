@@ -1,4 +1,4 @@
-//! Talking to the web server that a test runs in a container.
+//! Talking to the web server that a test runs, in a container or beside it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -23,8 +23,15 @@ pub(crate) fn web_server(port: u16) -> Vec<String> {
         .to_vec()
 }
 
-/// Asks the web server for `path` as soon as it listens, and returns the answer.
+/// Asks the web server for `path` as soon as it listens, and returns the answer, which must be a good one.
 pub(crate) fn get(port: u16, path: &str) -> String {
+    let answer = ask(port, path);
+    assert!(answer.contains(" 200 "), "the web server refused: {answer}");
+    answer
+}
+
+/// Asks the web server for `path` as soon as it listens, and returns the answer, good or bad.
+pub(crate) fn ask(port: u16, path: &str) -> String {
     let mut stream = eventually("the web server listens", || {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
     });
@@ -34,7 +41,5 @@ pub(crate) fn get(port: u16, path: &str) -> String {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map(|_| answer)
     };
-    let answer = exchange().expect("the web server answers");
-    assert!(answer.contains(" 200 "), "the web server refused: {answer}");
-    answer
+    exchange().expect("the web server answers")
 }
