@@ -3,6 +3,7 @@
 mod health;
 mod history;
 mod policies;
+mod privileges;
 mod state_directory;
 
 use std::{
@@ -27,7 +28,7 @@ use rustix::{
 };
 use state_directory::StateDirectory;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, oneshot, watch},
 };
 use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
@@ -144,6 +145,17 @@ pub fn run(
     let files = WatchList::load(configuration.watch_list.as_deref())?;
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
+    let socket = Socket::listen(&state.path.join(SOCKET))?;
+    let metrics = match configuration.metrics_listen {
+        Some(address) => Some(metrics::Listener::at(address)?),
+        None => None,
+    };
+    // Signals are taken from here on, so that whatever is attached below is detached again.
+    let (mut terminate, mut interrupt) = end_signals()?;
+
+    let kernel = load(&configuration)?;
+    // Capabilities are those of a thread: from here on there may be others.
+    privileges::give_up(|| kernel.watching.get(&0, 0).is_ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("serve")
@@ -151,16 +163,6 @@ pub fn run(
         .build()
         .context("starting the asynchronous runtime")?;
     let entered = runtime.enter();
-    let socket = Socket::listen(&state.path.join(SOCKET))?;
-    let metrics = match configuration.metrics_listen {
-        Some(address) => Some(runtime.block_on(metrics::Listener::at(address))?),
-        None => None,
-    };
-    // Signals are taken from here on, so that whatever is attached below is detached again.
-    let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
-
-    let kernel = load(&configuration)?;
     let rings = fill(&kernel, &configuration).context("mapping the rings of the kernel side")?;
     let registry = Registry::new(configuration.ignored_cgroups);
     let History {
@@ -310,6 +312,19 @@ pub fn run(
     runtime.shutdown_timeout(PATIENCE);
     engine_result?;
     stopped_by.map(|_| ())
+}
+
+/// The signals that end the agent. Those that come before the asynchronous runtime is there are kept for it.
+fn end_signals() -> anyhow::Result<(Signal, Signal)> {
+    // Handlers are installed for the whole process, and this one starts no thread.
+    let early = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the asynchronous runtime")?;
+    let _entered = early.enter();
+    let terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
+    let interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
+    Ok((terminate, interrupt))
 }
 
 /// Reads the list of watched files again at each SIGHUP. A list that can't be read leaves the old one in force.

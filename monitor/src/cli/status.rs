@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use aya::sys::{Stats, enable_stats};
 use clap::Args;
 
 use super::{
@@ -38,6 +39,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     client::block_on(async {
         let channel = arguments.connection.connect().await?;
         if arguments.programs {
+            // The kernel counts as long as this is open. The agent has given up the capability that it takes.
+            let _counting = enable_stats(Stats::RunTime);
             return programs(NodeClient::new(channel), arguments).await;
         }
         let status = NodeClient::new(channel)

@@ -1,6 +1,13 @@
 //! Loading single programs and attaching them to what their sensors hook. A sensor that fails leaves the others running.
 
-use std::{collections::HashMap, fs::File, io, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use aya::{
     Btf, Ebpf,
@@ -73,8 +80,17 @@ pub struct LoadedProgram {
     pub name: &'static str,
     /// What the kernel calls it.
     pub id: u32,
+    /// Leads to it.
+    pub descriptor: Arc<OwnedFd>,
     /// Instructions the verifier went through; 0 where the kernel does not tell.
     pub verified_instructions: u32,
+}
+
+/// A descriptor of a program that is loaded.
+fn descriptor(program: &aya::programs::Program) -> Result<OwnedFd, String> {
+    let loaded = program.fd().map_err(|error| reason(&error))?;
+    let copied = loaded.as_fd().try_clone_to_owned();
+    copied.map_err(|error| format!("keeping a descriptor of it: {error}"))
 }
 
 /// Loads and attaches.
@@ -149,6 +165,7 @@ impl Attacher<'_> {
                 Ok(info) => Ok(LoadedProgram {
                     name,
                     id: info.id(),
+                    descriptor: Arc::new(descriptor(program)?),
                     verified_instructions: info.verified_instruction_count().unwrap_or_default(),
                 }),
                 Err(error) => {

@@ -1,11 +1,8 @@
 //! What the programs cost: how often each ran in a while, and for how long, from the kernel's own statistics.
 
-use std::{collections::HashMap, fs, thread, time::Duration};
+use std::{collections::HashMap, fs, os::fd::AsRawFd as _, thread, time::Duration};
 
-use aya::{
-    programs::loaded_programs,
-    sys::{Stats, enable_stats},
-};
+use aya::sys::{Stats, enable_stats};
 
 use super::attach::LoadedProgram;
 
@@ -53,33 +50,48 @@ pub fn so_far(programs: &[LoadedProgram]) -> Vec<Cost> {
 #[error("counting what the programs cost: {0}")]
 pub struct CostError(String);
 
-/// Runs and time of each of our programs so far, by the kernel's id; with its memory.
+/// Runs and time of each of our programs so far, by the kernel's id; with its memory. From procfs, which asks for no
+/// capability.
 fn counted(programs: &[LoadedProgram]) -> HashMap<u32, (u64, u64, u32)> {
-    let mut found = HashMap::new();
-    for info in loaded_programs() {
-        // Somebody else's may be gone between two looks.
-        let Ok(info) = info else { continue };
-        if programs.iter().any(|program| program.id == info.id()) {
-            let time = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
-            let memory = info.memory_locked().unwrap_or(0);
-            found.insert(info.id(), (info.run_count(), time, memory));
-        }
-    }
-    found
+    let found = programs.iter().filter_map(|program| {
+        let number = program.descriptor.as_raw_fd();
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let memory = u32::try_from(field(&text, "memlock:")).unwrap_or(u32::MAX);
+        let (runs, time) = (field(&text, "run_cnt:"), field(&text, "run_time_ns:"));
+        Some((program.id, (runs, time, memory)))
+    });
+    found.collect()
+}
+
+/// A number of `/proc/self/fdinfo` of a program (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`); 0 where the kernel does not tell.
+fn field(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Counts for a while, during which each run takes a little longer. Blocks.
 ///
 /// # Errors
-/// When the kernel counts nothing: before 5.8, or without CAP_SYS_ADMIN.
+/// When the kernel counts nothing: where nobody asks it to, or it does not let itself be asked (before 5.8).
 pub fn measure(programs: &[LoadedProgram], time: Duration) -> Result<Vec<Cost>, CostError> {
-    // The kernel counts as long as the descriptor is open.
-    let counting =
-        enable_stats(Stats::RunTime).map_err(|error| CostError(super::loader::chain(&error)))?;
+    // The kernel counts as long as the descriptor is open. An agent that has given up CAP_SYS_ADMIN leaves that to its client.
+    let counting = enable_stats(Stats::RunTime);
     let before = counted(programs);
     thread::sleep(time);
     let after = counted(programs);
-    drop(counting);
+    if let Err(error) = &counting
+        && before == after
+        && !programs.is_empty()
+    {
+        return Err(CostError(format!(
+            "the kernel counts nothing ({}); ask with `watchkeeper status --programs` as root on the node, or have it count all the \
+             time with `sysctl kernel.bpf_stats_enabled=1`",
+            super::loader::chain(error)
+        )));
+    }
     Ok(programs
         .iter()
         .map(|program| {
@@ -95,4 +107,17 @@ pub fn measure(programs: &[LoadedProgram], time: Duration) -> Result<Vec<Cost>, 
             }
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_program_are_read() {
+        let text = "pos:\t0\nmemlock:\t8192\nrun_time_ns:\t1200\nrun_cnt:\t3\n";
+        assert_eq!(field(text, "run_cnt:"), 3);
+        assert_eq!(field(text, "run_time_ns:"), 1_200);
+        assert_eq!(field(text, "recursion_misses:"), 0);
+    }
 }

@@ -12,6 +12,7 @@
 mod agent;
 mod enrichment;
 mod events;
+mod health;
 mod history;
 mod kernel;
 mod room;
@@ -19,7 +20,13 @@ mod rules;
 mod streams;
 mod writer;
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -32,7 +39,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, text},
     registry::Registry,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use self::writer::Writer;
 use super::sources::Sources;
@@ -63,16 +70,15 @@ impl Listener {
     ///
     /// # Errors
     /// When it is taken, or none of this host.
-    pub async fn at(address: SocketAddr) -> Result<Self, ListenError> {
-        let listen = async || {
-            let listener = TcpListener::bind(address).await?;
+    pub fn at(address: SocketAddr) -> Result<Self, ListenError> {
+        let listen = || {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
             // Port 0 is any that is free.
             tracing::info!("metrics at http://{}{PATH}", listener.local_addr()?);
             Ok(Self(listener))
         };
-        listen()
-            .await
-            .map_err(|source| ListenError { address, source })
+        listen().map_err(|source| ListenError { address, source })
     }
 
     /// Answers requests until it is dropped.
@@ -80,12 +86,19 @@ impl Listener {
         let mut registry = Registry::with_prefix("watchkeeper");
         registry.register_collector(Box::new(Metrics(sources)));
         let registry = Arc::new(registry);
+        let listener = match tokio::net::TcpListener::from_std(self.0) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!("taking requests of metrics: {error}");
+                return;
+            }
+        };
         let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else {
                 return;
             };
-            let stream = match self.0.accept().await {
+            let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!("taking a request of metrics: {error}");
@@ -148,6 +161,7 @@ impl Collector for Metrics {
         let mut writer = Writer::new(encoder);
         let parts = [
             agent::write,
+            health::write,
             kernel::write,
             events::write,
             room::write,

@@ -4,13 +4,12 @@ use std::{
     fs, io,
     os::unix::{
         fs::{FileTypeExt as _, PermissionsExt as _},
-        net::UnixStream,
+        net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{fs::Mode, process::umask};
-use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{server::NamedService, transport::Server};
 
@@ -101,6 +100,7 @@ impl Socket {
         let listener = UnixListener::bind(path);
         umask(before);
         let listener = listener.map_err(error)?;
+        listener.set_nonblocking(true).map_err(error)?;
         let socket = Self {
             listener: Some(listener),
             path: path.to_path_buf(),
@@ -121,6 +121,11 @@ impl Socket {
         let Some(listener) = self.listener.take() else {
             return Ok(());
         };
+        let listener =
+            tokio::net::UnixListener::from_std(listener).map_err(|source| ServeError::Listen {
+                path: self.path.clone(),
+                source,
+            })?;
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let reported = health::report(reporter, sources.health.clone(), SERVICES);
         let reflection = tonic_reflection::server::Builder::configure()
@@ -160,20 +165,12 @@ impl Drop for Socket {
 mod tests {
     use super::*;
 
-    fn listen(path: &Path) -> Result<Socket, ServeError> {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("runtime")
-            .block_on(async { Socket::listen(path) })
-    }
-
     #[test]
     fn a_stale_socket_is_replaced_and_the_own_one_removed() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-        let socket = listen(&path).expect("the dead one's socket is replaced");
+        let socket = Socket::listen(&path).expect("the dead one's socket is replaced");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);
@@ -185,11 +182,17 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("s");
         let other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
-        assert!(matches!(listen(&path), Err(ServeError::Taken { .. })));
+        assert!(matches!(
+            Socket::listen(&path),
+            Err(ServeError::Taken { .. })
+        ));
         drop(other);
         fs::remove_file(&path).expect("removed");
         fs::write(&path, "precious").expect("written");
-        assert!(matches!(listen(&path), Err(ServeError::Listen { .. })));
+        assert!(matches!(
+            Socket::listen(&path),
+            Err(ServeError::Listen { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).expect("there"), "precious");
     }
 }
