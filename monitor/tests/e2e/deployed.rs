@@ -47,8 +47,28 @@ impl Deployed {
     }
 }
 
+/// The first process of a container, as the agent in it sees it.
+fn pid_of(deployed: &Deployed, container: &str) -> u64 {
+    let all = deployed.json(&["containers"]);
+    let found = all.iter().find(|one| one["id"] == container);
+    let found = found.unwrap_or_else(|| panic!("{container} is not among {all:#?}"));
+    found["initPid"]
+        .as_u64()
+        .expect("its first process is known")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pod_of_the_manifest_watches_its_node() {
+    watches_its_node("kubernetes").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_with_all_components_watches_its_node() {
+    watches_its_node("kubernetes-with-components").await;
+}
+
+/// What a rendered overlay asks for is enough, and it is what the agent has.
+async fn watches_its_node(overlay: &str) {
     if skipped() {
         return;
     }
@@ -58,7 +78,7 @@ async fn the_pod_of_the_manifest_watches_its_node() {
     let history = tempfile::tempdir().expect("a temporary directory can be made");
     let socket = PathBuf::from(containerd.socket());
     let directory = socket.parent().expect("it lies in a directory");
-    let manifest = Manifest::of("kubernetes")
+    let manifest = Manifest::of(overlay)
         .moves("/var/lib/watchkeeper", history.path())
         .moves("/run/containerd", directory);
     let pod = containerd
@@ -81,6 +101,21 @@ async fn the_pod_of_the_manifest_watches_its_node() {
     assert_eq!(status["degraded"], Value::Null, "{status}");
     assert_eq!(status["runtime"]["connected"], true, "{status}");
     assert_eq!(status["history"]["directory"], "/var/lib/watchkeeper");
+
+    // What it needed for the beginning only is gone.
+    let pid = pid_of(&deployed, &agent);
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs") {
+        let path = thread.expect("it can be read").path().join("status");
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let permitted = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+        let permitted = permitted.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+        // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE of include/uapi/linux/capability.h, on older kernels CAP_BPF.
+        let most = 1 << 2 | 1 << 19 | 1 << 39;
+        let more = permitted.map(|permitted: u64| permitted & !most);
+        assert_eq!(more, Some(0), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+    }
 
     // What the kubelet asks, in the container itself.
     for probe in [

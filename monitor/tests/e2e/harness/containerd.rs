@@ -158,6 +158,7 @@ impl Containerd {
                 attempt: 0,
             }),
             labels: labels.clone(),
+            log_directory: self.place.file("logs").display().to_string(),
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent: cgroup.clone(),
                 security_context: Some(LinuxSandboxSecurityContext {
@@ -206,6 +207,14 @@ impl Drop for Containerd {
             let trouble = log.lines().filter(|line| line.contains("level=error"));
             let trouble: Vec<&str> = trouble.collect();
             eprintln!("--- containerd's errors\n{}\n---", trouble.join("\n"));
+            for log in fs::read_dir(self.place.file("logs"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let text = fs::read_to_string(log.path()).unwrap_or_default();
+                eprintln!("--- {}\n{text}\n---", log.file_name().display());
+            }
         }
         // Normally there are no shims left.
         for shim in processes::with_argument(&socket) {
@@ -260,6 +269,7 @@ pub(crate) fn named(name: &str) -> ContainerConfig {
             attempt: 0,
         }),
         labels: HashMap::from([("io.kubernetes.container.name".to_owned(), name.to_owned())]),
+        log_path: format!("{name}.log"),
         ..Default::default()
     }
 }

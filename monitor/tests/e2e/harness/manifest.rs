@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 use serde_json::Value;
 use tempfile::TempDir;
 use watchkeeper::proto::cri::{
@@ -201,14 +202,22 @@ impl Manifest {
     fn security(&self) -> LinuxContainerSecurityContext {
         let wanted = &self.container()["securityContext"];
         let number = |name: &str| wanted[name].as_i64().map(|value| Int64Value { value });
-        let profile = match wanted["seccompProfile"]["type"].as_str() {
-            Some("RuntimeDefault") => ProfileType::RuntimeDefault,
+        let wanted_profile = &wanted["seccompProfile"];
+        let (profile, path) = match wanted_profile["type"].as_str() {
+            Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
+            Some("Localhost") => {
+                assert_eq!(wanted_profile["localhostProfile"], "watchkeeper/agent.json");
+                let path =
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/seccomp/agent.json");
+                let path = path.canonicalize().expect("the profile is there");
+                (ProfileType::Localhost, path.display().to_string())
+            }
             other => panic!("a seccomp profile {other:?} is not expected"),
         };
         let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
         LinuxContainerSecurityContext {
             capabilities: Some(Capability {
-                add_capabilities: texts(&wanted["capabilities"]["add"]),
+                add_capabilities: had(texts(&wanted["capabilities"]["add"])),
                 drop_capabilities: texts(&wanted["capabilities"]["drop"]),
             }),
             privileged: wanted["privileged"] == true,
@@ -221,10 +230,24 @@ impl Manifest {
             readonly_paths: owned(&READ_ONLY),
             seccomp: Some(SecurityProfile {
                 profile_type: profile.into(),
-                localhost_ref: String::new(),
+                localhost_ref: path,
             }),
         }
     }
+}
+
+/// Those capabilities that this host has itself: nobody can give another one.
+fn had(wanted: Vec<String>) -> Vec<String> {
+    let is_had = |name: &String| {
+        let capability = CapabilitySet::from_name(name);
+        let capability = capability.unwrap_or_else(|| panic!("there is no capability {name}"));
+        capability_is_in_bounding_set(capability).unwrap_or(false)
+    };
+    let (had, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_had);
+    if !missing.is_empty() {
+        eprintln!("this host has no {}", missing.join(", "));
+    }
+    had
 }
 
 /// The limits, in the kernel's terms.
