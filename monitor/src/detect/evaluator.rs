@@ -128,6 +128,7 @@ impl Evaluator {
         figures.thresholds.set(self.thresholds.len());
         figures.workloads.set(self.baselines.len());
         figures.listeners.set(self.listeners.len());
+        figures.selections.set(self.selections.count());
     }
 
     /// Asks every rule of an event, and takes note of what later events will be judged by. `number` is the event's.

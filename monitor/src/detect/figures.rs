@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{baseline, detector, evaluator, executable, fold, listeners, threshold};
-use crate::occupancy::Occupancy;
+use crate::{occupancy::Occupancy, policy::selection};
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Figures {
     pub(super) workloads: Occupancy,
     pub(super) listeners: Occupancy,
     pub(super) executables: Occupancy,
+    pub(super) selections: Occupancy,
 }
 
 impl Default for Figures {
@@ -41,6 +42,7 @@ impl Default for Figures {
             workloads: Occupancy::new("workloads", baseline::WORKLOADS.get()),
             listeners: Occupancy::new("listeners", listeners::REMEMBERED.get()),
             executables: Occupancy::new("executables", executable::CACHED.get()),
+            selections: Occupancy::new("selections", selection::REMEMBERED.get()),
         }
     }
 }
@@ -55,7 +57,7 @@ impl Figures {
 
     /// What detection remembers.
     #[must_use]
-    pub fn caches(&self) -> [&Occupancy; 6] {
+    pub fn caches(&self) -> [&Occupancy; 7] {
         [
             &self.findings,
             &self.alerts,
@@ -63,6 +65,7 @@ impl Figures {
             &self.workloads,
             &self.listeners,
             &self.executables,
+            &self.selections,
         ]
     }
 

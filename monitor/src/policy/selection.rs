@@ -8,7 +8,7 @@ use super::select::{Selected, Selector};
 use crate::container::model::{Container, Details};
 
 /// Containers that are remembered.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
+pub const REMEMBERED: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
 
 /// See the module.
 #[derive(Debug)]
@@ -26,6 +26,12 @@ impl Default for Selections {
 }
 
 impl Selections {
+    /// How many containers are remembered.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// The answers of selectors for a container, in their order. They have to be the same ones as before, or [`Self::forget`] comes
     /// first.
     pub fn of(&mut self, container: &Container, selectors: &[Selector]) -> &[Selected] {
