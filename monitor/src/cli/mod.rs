@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
     // Some look for what is wrong, and say `false` where they found it.
     let done = |()| true;
     let result = match arguments.command {
-        Command::Agent(arguments) => agent::run(arguments).map(done),
+        Command::Agent(arguments) => agent::run(&arguments).map(done),
         Command::Alerts(arguments) => alerts::run(arguments).map(done),
         Command::Events(arguments) => events::run(arguments).map(done),
         Command::Tree(arguments) => tree::run(&arguments).map(done),

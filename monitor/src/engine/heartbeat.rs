@@ -54,9 +54,9 @@ mod tests {
         };
         let own = std::process::id();
         let of = |process: &Process| Engine::heartbeat_of(process);
-        assert_eq!(of(&program(own, "watchkeeper\0heartbeat\07")), Some(7));
-        assert_eq!(of(&program(own + 1, "watchkeeper\0heartbeat\07")), None);
+        assert_eq!(of(&program(own, "watchkeeper\0heartbeat\x007")), Some(7));
+        assert_eq!(of(&program(own + 1, "watchkeeper\0heartbeat\x007")), None);
         assert_eq!(of(&program(own, "watchkeeper\0status")), None);
-        assert_eq!(of(&program(own, "watchkeeper\0heartbeat\0x")), None);
+        assert_eq!(of(&program(own, "watchkeeper\0heartbeat\x00x")), None);
     }
 }
