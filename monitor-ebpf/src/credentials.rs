@@ -44,6 +44,19 @@ pub extern "C" fn note_credentials(task: Address) -> u32 {
     0
 }
 
+/// Lets go of what was seen of a thread that ends, so that those that live keep their place in the map however many come
+/// and go. What is known of a process's first thread stands for the others and stays until the last of them ends.
+#[inline(always)]
+pub fn forget_credentials(task: Address, is_last: bool) {
+    let (pid, tid) = (task::tgid(task), task::tid(task));
+    if tid != pid {
+        let _ = CREDENTIALS.remove(&task::thread_key(pid, tid));
+    }
+    if is_last {
+        let _ = CREDENTIALS.remove(&task::thread_key(pid, pid));
+    }
+}
+
 /// What was seen last of the thread that begins a program.
 #[inline(always)]
 pub fn known(process: u32, start_ns: u64) -> Option<KnownCredentials> {

@@ -457,6 +457,7 @@ impl RunningEngine {
         let engine = Engine::new(Parts {
             maps: Maps {
                 cgroups: kernel.cgroups,
+                budgets: kernel.budgets,
                 losses: kernel.losses,
                 connecting: kernel.connecting,
                 watched_names: kernel.watched_names,

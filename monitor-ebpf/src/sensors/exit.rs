@@ -7,8 +7,8 @@ use watchkeeper_ebpf::{
 };
 
 use crate::{
-    credentials::check_credentials,
-    kernel::{follow, read, task},
+    credentials::{check_credentials, forget_credentials},
+    kernel::{Address, follow, read, task},
     maps::TELEMETRY,
     output::Draft,
     subject::{Place, Subject},
@@ -23,21 +23,31 @@ const SIGNAL: u32 = 0x7f;
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
     let task = task::current();
+    if task::is_kernel_thread(task) {
+        return 0;
+    }
     let signal = follow(task, offset!(task_signal));
-    let own_code: u32 = read(task, offset!(task_exit_code));
     // Already decremented for this thread (kernel/exit.c, do_exit).
     let is_last = read::<u32>(signal, offset!(signal_live)) == 0;
-    // Seccomp may kill a thread alone.
-    if !is_last && own_code & SIGNAL != SIGSYS || task::is_kernel_thread(task) {
-        return 0;
+    report(task, signal, is_last);
+    forget_credentials(task, is_last);
+    0
+}
+
+/// Reports the end of a process, or of a thread that seccomp killed alone.
+#[inline(always)]
+fn report(task: Address, signal: Address, is_last: bool) {
+    let own_code: u32 = read(task, offset!(task_exit_code));
+    if !is_last && own_code & SIGNAL != SIGSYS {
+        return;
     }
     let place = Place::of(task);
     if !place.wants(Class::Process as u32) {
-        return 0;
+        return;
     }
     check_credentials(task);
     let Some(draft) = Draft::admitted(&place, Class::Process as u32) else {
-        return 0;
+        return;
     };
     // The group's code where exit_group(2) or a signal ended all threads, else this last thread's own.
     let group_code: u32 = read(signal, offset!(signal_group_exit_code));
@@ -53,5 +63,4 @@ pub fn sched_process_exit(_ctx: BtfTracePointContext) -> i32 {
     }
     let end = Draft::start::<Exit>();
     draft.submit(&TELEMETRY, Kind::Exit, &Subject::new(place, task), 0, end);
-    0
 }

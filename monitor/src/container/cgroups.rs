@@ -55,6 +55,15 @@ impl Cgroups {
         self.known.values()
     }
 
+    /// Those that were not removed: ids and paths.
+    pub fn present(&self) -> impl Iterator<Item = (u64, &str)> {
+        let present = self
+            .known
+            .iter()
+            .filter(|(_, cgroup)| cgroup.removed_ns.is_none());
+        present.map(|(id, cgroup)| (*id, &*cgroup.path))
+    }
+
     /// Notes one. At the ceiling the earliest removed makes room; where there is none, the new one is not kept.
     pub fn insert(&mut self, id: u64, path: &str, container: Option<Arc<Container>>) {
         while self.known.len() >= MAX_CGROUPS
@@ -133,9 +142,11 @@ mod tests {
     fn a_removed_one_is_known_for_its_last_records() {
         let mut cgroups = Cgroups::default();
         cgroups.insert(10, "/a", None);
+        assert_eq!(cgroups.present().next(), Some((10, "/a")));
         cgroups.removed(10, 5);
         cgroups.sweep(5 + TOMBSTONE_NS / 2);
         assert!(cgroups.get(10).is_some());
+        assert_eq!(cgroups.present().count(), 0);
         cgroups.sweep(5 + TOMBSTONE_NS);
         assert!(cgroups.get(10).is_none());
     }

@@ -261,6 +261,11 @@ impl Registry {
             .map(|cgroup| (Arc::clone(&cgroup.path), cgroup.container.clone()))
     }
 
+    /// The cgroups of which it is not known that they were removed: ids and paths.
+    pub fn present(&self) -> impl Iterator<Item = (u64, &str)> + '_ {
+        self.cgroups.present()
+    }
+
     /// Path of a cgroup; `None` when it is not known.
     #[must_use]
     pub fn path(&self, cgroup_id: u64) -> Option<Arc<str>> {

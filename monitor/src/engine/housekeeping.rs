@@ -1,11 +1,16 @@
 //! What is done once a second: losses are reported, and what is over is let go of.
 
 use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     sync::{Arc, atomic::Ordering},
     time::SystemTime,
 };
 
-use watchkeeper_ebpf::loss::{Class, Lane, LossKey, Reason};
+use watchkeeper_ebpf::{
+    budget::{BucketKey, CONTAINER},
+    loss::{Class, Lane, LossKey, Reason},
+};
 
 use super::Engine;
 use crate::{
@@ -23,7 +28,7 @@ impl Engine {
     pub(super) fn keep_house(&mut self, now_ns: u64) {
         clock::synchronise();
         self.take_new_list();
-        self.report_losses();
+        self.report_losses(now_ns);
         self.tell_slow_connections(now_ns);
         self.report_usage(now_ns);
         self.verify_some(now_ns);
@@ -51,7 +56,7 @@ impl Engine {
         }
     }
 
-    fn report_losses(&mut self) {
+    fn report_losses(&mut self, now_ns: u64) {
         let mut losses = Vec::new();
         let counters: Vec<(LossKey, u64)> = self
             .maps
@@ -98,6 +103,10 @@ impl Engine {
             };
             losses.push((loss, Lane::None));
         }
+        let cgroups_lost = losses.iter().any(|(loss, _)| loss.class == Class::Cgroup);
+        if cgroups_lost {
+            self.find_removed(now_ns);
+        }
         let exits_lost = losses.iter().any(|(loss, _)| {
             loss.class == Class::Process && matches!(loss.reason, LossReason::Kernel(_))
         });
@@ -136,6 +145,59 @@ impl Engine {
             self.detector.observe(&event, cgroup_id, number, None);
         }
         self.figures.sweep_losses(now);
+    }
+
+    /// After records of cgroups were lost, lets go of those whose removal was among them. What was made meanwhile is found when
+    /// something happens there.
+    fn find_removed(&mut self, now_ns: u64) {
+        let mount = &self.hierarchy.mount;
+        let root = fs::metadata(mount).ok().map(|root| root.ino());
+        // Where the hierarchy itself can't be seen, nothing is known of what is in it.
+        if root.and_then(|id| self.registry.path(id)).as_deref() != Some("/") {
+            return;
+        }
+        let is_gone =
+            |id: u64, path: &str| match fs::metadata(mount.join(path.trim_start_matches('/'))) {
+                // Another one of that name is not the same.
+                Ok(found) => found.ino() != id,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+        let gone: Vec<u64> = self
+            .registry
+            .present()
+            .filter(|(id, path)| is_gone(*id, path))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.cgroup_removed(id, now_ns);
+        }
+    }
+
+    /// Lets go of a cgroup that was removed, and of the container that has ended with it.
+    pub(super) fn cgroup_removed(&mut self, id: u64, now_ns: u64) {
+        // The kernel side has done so already, unless the state was only put there afterwards.
+        let _ = self.maps.cgroups.remove(&id);
+        self.forget_budgets(id);
+        if let Some(container) = self.registry.removed(id, now_ns) {
+            self.forget_budgets(CONTAINER | u64::from(container.slot));
+            self.network.forget(container.slot);
+            self.usage.forget(container.slot);
+            self.end_members(&container, now_ns);
+            self.events.amend(container);
+        }
+    }
+
+    /// What is gone makes room for those that live.
+    fn forget_budgets(&mut self, owner: u64) {
+        for class in Class::ALL {
+            let key = BucketKey {
+                owner,
+                class: class as u32,
+                reserved: 0,
+            };
+            // Of most classes it has none.
+            let _ = self.maps.budgets.remove(&Shared(key));
+        }
     }
 
     /// A cgroup can only be removed when no process is in it: those whose end was not seen have ended.

@@ -24,6 +24,7 @@ use std::{
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuHashMap};
 use lru::LruCache;
 use watchkeeper_ebpf::{
+    budget::{Bucket, BucketKey},
     cgroup::CgroupState,
     decode::{Record, decode},
     loss::LossKey,
@@ -77,6 +78,8 @@ const MOST_BATCHES: u32 = 16;
 pub struct Maps {
     /// State by cgroup id.
     pub cgroups: KernelMap<MapData, u64, Shared<CgroupState>>,
+    /// What each container may still cause.
+    pub budgets: KernelMap<MapData, Shared<BucketKey>, Shared<Bucket>>,
     /// Lost records.
     pub losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
     /// TCP connections under way.
@@ -331,14 +334,7 @@ impl Engine {
                 );
             }
             Record::CgroupRmdir(cgroup, path) => {
-                // The kernel side has done so already, unless the state was only put there afterwards.
-                let _ = self.maps.cgroups.remove(&cgroup.id);
-                if let Some(container) = self.registry.removed(cgroup.id, header.time_ns) {
-                    self.network.forget(container.slot);
-                    self.usage.forget(container.slot);
-                    self.end_members(&container, header.time_ns);
-                    self.events.amend(container);
-                }
+                self.cgroup_removed(cgroup.id, header.time_ns);
                 self.emit(
                     header,
                     ProcessKey::from(header),

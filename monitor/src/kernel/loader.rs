@@ -9,7 +9,7 @@ use aya::{
     sys::{self, BpfHelper},
 };
 use watchkeeper_ebpf::{
-    budget::{Budget, Rate, default_rate},
+    budget::{Bucket, BucketKey, Budget, Rate, default_rate},
     calls::{Spec, TABLE},
     cgroup::CgroupState,
     loss::{Class, LossKey},
@@ -42,6 +42,10 @@ unsafe impl Pod for Shared<KernelOffsets> {}
 unsafe impl Pod for Shared<Settings> {}
 // SAFETY: as above.
 unsafe impl Pod for Shared<CgroupState> {}
+// SAFETY: as above.
+unsafe impl Pod for Shared<BucketKey> {}
+// SAFETY: as above.
+unsafe impl Pod for Shared<Bucket> {}
 // SAFETY: as above.
 unsafe impl Pod for Shared<LossKey> {}
 // SAFETY: as above.
@@ -125,6 +129,8 @@ pub struct Kernel {
     pub critical: RingBuf<MapData>,
     /// State by cgroup id.
     pub cgroups: HashMap<MapData, u64, Shared<CgroupState>>,
+    /// Token buckets.
+    pub budgets: HashMap<MapData, Shared<BucketKey>, Shared<Bucket>>,
     /// Lost records.
     pub losses: PerCpuHashMap<MapData, Shared<LossKey>, u64>,
     /// Hashes of watched names.
@@ -290,6 +296,7 @@ impl Kernel {
             telemetry: RingBuf::try_from(take(&mut ebpf, "TELEMETRY")?).map_err(object)?,
             critical: RingBuf::try_from(take(&mut ebpf, "CRITICAL")?).map_err(object)?,
             cgroups: HashMap::try_from(take(&mut ebpf, "CGROUPS")?).map_err(object)?,
+            budgets: HashMap::try_from(take(&mut ebpf, "BUDGETS")?).map_err(object)?,
             losses: PerCpuHashMap::try_from(take(&mut ebpf, "LOSSES")?).map_err(object)?,
             watched_names: HashMap::try_from(take(&mut ebpf, "WATCHED_NAMES")?).map_err(object)?,
             watching: Array::try_from(take(&mut ebpf, "WATCHING")?).map_err(object)?,

@@ -3,12 +3,14 @@
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use watchkeeper::proto::v1::{EventKind, Location, event::Detail};
+use watchkeeper::proto::v1::{EventKind, EventsWatchRequest, Location, event::Detail};
 
 use crate::harness::agent::Agent;
 use crate::harness::cgroup::Cgroup;
-use crate::harness::{eventually, skipped, unique};
+use crate::harness::{eventually, skipped, unique, within};
 
+/// Cgroups that come and go, which use up a small budget.
+const CGROUPS: usize = 100;
 /// Execs that fill the smallest ring several times over.
 const EXECS: usize = 500;
 
@@ -74,4 +76,49 @@ async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
     let status = cgroup.command("/usr/bin/true").arg(&argument).status();
     assert!(status.is_ok_and(|status| status.success()));
     agent.exec_with(&argument).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_whose_removal_is_lost_has_ended_all_the_same() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&["--budget", "cgroup=5"]);
+    let id = "5e".repeat(32);
+    let container = Cgroup::make(&format!("/docker-{id}.scope"));
+    let path = container.path().to_owned();
+    let listed = async |ended| {
+        let containers = agent.containers(ended).await;
+        containers.iter().any(|container| container.id == id)
+    };
+    within("it is listed", async {
+        while !listed(false).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..CGROUPS {
+        drop(Cgroup::make(&format!("/{}", unique("watchkeeper-churn"))));
+    }
+    drop(container);
+    within("it has ended", async {
+        while listed(false).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(listed(true).await, "it is among those that have ended");
+    let removed = agent
+        .past_events(EventsWatchRequest {
+            kinds: vec![EventKind::CgroupRemoved.into()],
+            ..Default::default()
+        })
+        .await;
+    assert!(
+        removed.iter().all(|event| match &event.detail {
+            Some(Detail::Cgroup(cgroup)) => cgroup.path != path,
+            _ => true,
+        }),
+        "its removal was reported: the budget was not used up"
+    );
 }
