@@ -11,6 +11,7 @@ mod image;
 mod install;
 mod manifests;
 mod monitoring;
+mod observe;
 mod packages;
 mod paths;
 mod programs;
@@ -18,6 +19,7 @@ mod quiet;
 mod report;
 mod run;
 mod seccomp;
+mod soak;
 mod test;
 mod toolchain;
 mod unpack;
@@ -49,6 +51,7 @@ Examples:
   cargo xtask image                          the image that is deployed
   cargo xtask manifests                      render and check what is deployed
   cargo xtask quiet --record                 what healthy workloads alarm, with a report
+  cargo xtask soak --record                  what stays of 20,000 containers, with a report
   cargo xtask fuzz --seconds 600 dns         try inputs on one parser for ten minutes
   cargo xtask bench --record                 what the agent costs, with a report
   cargo xtask vm --kernel 6.1 --kernel 6.12  the demonstration on other kernels
@@ -83,6 +86,12 @@ enum Task {
     /// Run healthy workloads in containers, and count the alerts that they cause
     Quiet {
         /// Write the counts to xtask/records/quiet.md
+        #[arg(long)]
+        record: bool,
+    },
+    /// Have twenty thousand containers come and go, and see what an agent keeps of them
+    Soak {
+        /// Write the figures to xtask/records/soak.md
         #[arg(long)]
         record: bool,
     },
@@ -158,6 +167,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Seccomp => seccomp::run().map(|()| ExitCode::SUCCESS),
         Task::Manifests => manifests::run(),
         Task::Quiet { record } => quiet::run(record),
+        Task::Soak { record } => soak::run(record),
         Task::Fuzz { seconds, targets } => Ok(match fuzz::run(&targets, seconds)? {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::Passed | Outcome::Skipped(_) => ExitCode::SUCCESS,

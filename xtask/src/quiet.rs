@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
 use crate::toolchain::Toolchain;
-use crate::{command, debian, packages, paths, programs, test};
+use crate::{debian, observe, packages, paths, programs, test};
 
 /// Where the record is, from the workspace's root.
 const RECORD: &str = "xtask/records/quiet.md";
@@ -31,26 +30,13 @@ pub(crate) fn run(record: bool) -> Result<ExitCode> {
     let toolchain = Toolchain::ensure()?;
     programs::agent(&toolchain)?;
     packages::ensure(&test::RUNTIMES, test::PURPOSE)?;
-    let mut cargo = toolchain.cargo();
-    cargo.args(["test", "--package", "watchkeeper", "--test", "e2e", "--"]);
-    cargo.args(["--test-threads=1", "quiet::"]);
-    cargo.env(debian::STORE, debian::store(test::PURPOSE)?);
-    let mut child = cargo
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("could not run `{}`", command::line(&cargo)))?;
-    let mut found = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines() {
-            let line = line.context("could not read what the test says")?;
-            eprintln!("{line}");
-            found.extend(line.strip_prefix(MARK).map(str::to_owned));
-        }
-    }
-    let status = child.wait().context("could not wait for the test")?;
-    if !status.success() {
+    let store = debian::store(test::PURPOSE)?;
+    let found = observe::run(&toolchain, "quiet::", MARK, |cargo| {
+        cargo.env(debian::STORE, store);
+    })?;
+    let Some(found) = found else {
         return Ok(ExitCode::FAILURE);
-    }
+    };
     if record {
         let path = paths::repository().join(RECORD);
         fs::write(&path, format!("{HEADING}{}", table(&found)))

@@ -35,5 +35,6 @@ mod sensors;
 mod short_lived;
 mod shutdown;
 mod signals;
+mod soak;
 mod state_dir;
 mod watched;

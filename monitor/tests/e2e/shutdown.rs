@@ -1,50 +1,12 @@
 //! The end of an agent: nothing stays attached, nothing stays behind.
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::Signal;
 
 use crate::harness::agent::Agent;
+use crate::harness::held::Held;
 use crate::harness::{eventually, skipped};
-
-/// BPF objects that a process holds, by the numbers the kernel gave them.
-#[derive(Debug, Default)]
-struct Held {
-    programs: BTreeSet<u32>,
-    links: BTreeSet<u32>,
-}
-
-impl Held {
-    /// See proc_pid_fdinfo(5).
-    fn by(pid: u32) -> Self {
-        let mut held = Self::default();
-        let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs");
-        for entry in entries.flatten() {
-            // A descriptor may have been closed since.
-            let info = fs::read_to_string(entry.path()).unwrap_or_default();
-            let number = |key: &str| {
-                let line = info.lines().find_map(|line| line.strip_prefix(key))?;
-                line.trim().parse::<u32>().ok()
-            };
-            held.programs.extend(number("prog_id:"));
-            held.links.extend(number("link_id:"));
-        }
-        held
-    }
-
-    /// Those that the kernel still has.
-    fn left(&self) -> Self {
-        let programs = aya::programs::loaded_programs()
-            .flatten()
-            .map(|one| one.id());
-        let links = aya::programs::loaded_links().flatten().map(|one| one.id());
-        Self {
-            programs: programs.filter(|id| self.programs.contains(id)).collect(),
-            links: links.filter(|id| self.links.contains(id)).collect(),
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_out_leaves_nothing_attached_and_nothing_behind() {

@@ -247,7 +247,7 @@ fn resident(status: &str) -> Result<f64> {
 }
 
 /// Kernel, processor and number of CPUs.
-fn machine() -> Result<String> {
+pub(crate) fn machine() -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let model = processors

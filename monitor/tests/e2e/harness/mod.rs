@@ -7,6 +7,7 @@ pub(crate) mod cgroup;
 pub(crate) mod command;
 pub(crate) mod containerd;
 pub(crate) mod debian;
+pub(crate) mod held;
 pub(crate) mod image;
 pub(crate) mod manifest;
 pub(crate) mod mounts;

@@ -23,7 +23,7 @@ pub(crate) enum Acted {
 }
 
 /// The release binary: `WATCHKEEPER_ACTOR`, or the workspace's.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let path = env::var_os("WATCHKEEPER_ACTOR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/actor"),
         PathBuf::from,

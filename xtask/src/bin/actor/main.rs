@@ -9,6 +9,7 @@ mod demo;
 mod loopback;
 mod namespaces;
 mod service;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,14 @@ enum Action {
     /// What does it, as a child of the first process
     #[command(hide = true)]
     Perform(act::Inside),
+    /// Containers that come and go, one after the other
+    Soak(soak::Arguments),
+    /// What makes some of them, once it is sent a line
+    #[command(hide = true)]
+    Lane { containers: u32 },
+    /// What runs first in one of them
+    #[command(hide = true)]
+    Resident { number: u32 },
     /// Says which process it is, and ends
     #[command(hide = true)]
     Noop,
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
         Action::Act { action } => to_the_end(|| act::run(&action)),
         Action::Contained(inside) => act::contain(&inside),
         Action::Perform(inside) => act::perform(&inside),
+        Action::Soak(arguments) => to_the_end(|| soak::run(&arguments)).map(done),
+        Action::Lane { containers } => soak::lane(containers).map(done),
+        Action::Resident { number } => soak::reside(number).map(done),
         Action::Noop => act::noop().map(done),
         Action::Idle => act::idle().map(done),
         Action::Service { port } => service::run(port).map(done),
