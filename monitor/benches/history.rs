@@ -139,6 +139,7 @@ fn write(directory: &Path, limits: Limits, total: u64) -> anyhow::Result<Arc<Sto
             alerts,
             node: "node".to_owned(),
             boot_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            attached: SystemTime::now(),
             restored: Vec::new(),
             heartbeats: Arc::default(),
         },
@@ -156,7 +157,7 @@ fn write(directory: &Path, limits: Limits, total: u64) -> anyhow::Result<Arc<Sto
             eprintln!("{} of {total} events", pushed.min(total));
         }
     }
-    running.stop();
+    running.stop(SystemTime::now());
     Ok(store)
 }
 

@@ -154,6 +154,7 @@ pub fn run(
     let (mut terminate, mut interrupt) = end_signals()?;
 
     let kernel = load(&configuration)?;
+    let attached = SystemTime::now();
     // Capabilities are those of a thread: from here on there may be others.
     privileges::give_up(|| kernel.watching.get(&0, 0).is_ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -202,7 +203,7 @@ pub fn run(
         sensors: kernel.sensors.clone(),
         programs: kernel.loaded.clone().into(),
         hierarchy: kernel.hierarchy.name().to_owned(),
-        started: SystemTime::now(),
+        started: attached,
         kernel: rustix::system::uname()
             .release()
             .to_string_lossy()
@@ -232,6 +233,7 @@ pub fn run(
                     alerts,
                     node: sources.context.node.clone(),
                     boot_id: sources.context.boot_id.clone(),
+                    attached,
                     restored: restored.clone(),
                     heartbeats: Arc::clone(&sources.heartbeats),
                 },
@@ -298,9 +300,11 @@ pub fn run(
         }
         std::process::exit(1);
     });
+    // Detaching takes a while, in which less and less is seen.
+    let detached = SystemTime::now();
     let engine_result = engine.stop();
     if let Some(writer) = writer {
-        writer.stop();
+        writer.stop(detached);
     }
     let _ = stop_server.send(());
     if !server.is_finished() {

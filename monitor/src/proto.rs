@@ -1,6 +1,8 @@
 //! Generated from the protobuf definitions in `proto/`, and messages as JSON: the canonical mapping of protobuf
 //! (<https://protobuf.dev/programming-guides/json/>). Fields with their default value are left out, as that mapping does.
 
+mod lost;
+
 use std::sync::OnceLock;
 
 use anyhow::Context as _;

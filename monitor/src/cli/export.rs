@@ -230,7 +230,7 @@ async fn lines(
                 summary.first_event = summary.first_event.or(event.time);
                 summary.last_event = event.time;
             }
-            Some(Item::Lost(lost)) => summary.gaps.push(lost.reason.clone()),
+            Some(Item::Lost(lost)) => summary.gaps.push(lost.to_string()),
             Some(Item::Amended(_) | Item::Heartbeat(_)) | None => continue,
         }
         writeln!(file, "{}", json::line("EventsWatchResponse", &message)?)
@@ -254,7 +254,7 @@ async fn lines(
                 summary.alerts += 1;
                 summary.node.clone_from(&alert.node);
             }
-            Some(Item::Lost(lost)) => summary.gaps.push(lost.reason.clone()),
+            Some(Item::Lost(lost)) => summary.gaps.push(lost.to_string()),
             Some(Item::Amended(_) | Item::Heartbeat(_)) | None => continue,
         }
         writeln!(file, "{}", json::line("AlertsWatchResponse", &message)?)

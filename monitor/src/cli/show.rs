@@ -33,7 +33,10 @@ pub(super) fn lost(lost: &v1::Lost) {
         0 => String::new(),
         count => format!("{count} "),
     };
-    eprintln!("watchkeeper: {count}lost here: {}", clean(&lost.reason));
+    eprintln!(
+        "watchkeeper: {count}lost here: {}",
+        clean(&lost.to_string())
+    );
 }
 
 /// A time in UTC, to the millisecond.

@@ -325,7 +325,7 @@ fn send_file(
         gaps: exported
             .gaps
             .iter()
-            .map(|gap| gap.reason.clone())
+            .map(ToString::to_string)
             .chain(lacks)
             .collect(),
     }))

@@ -163,7 +163,7 @@ impl Run {
                 }
             }
             self.gaps
-                .extend(slice.gaps.into_iter().map(|gap| gap.reason));
+                .extend(slice.gaps.into_iter().map(|gap| gap.to_string()));
             self.gaps.dedup();
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();

@@ -281,7 +281,7 @@ impl Sources {
                     continue;
                 }
                 let slice = past.read::<T>(after, last, STEP);
-                gaps.extend(slice.gaps.into_iter().map(|gap| gap.reason));
+                gaps.extend(slice.gaps.into_iter().map(|gap| gap.to_string()));
                 for (number, value) in &slice.items {
                     if take(*number, value, slice.boot_id.as_deref()).is_break() {
                         return gaps;

@@ -24,6 +24,7 @@ use crate::{
     proto::v1,
     store::{
         Store,
+        gap::Gap,
         past::{Kept, Narrow, Past},
         recent::{Item, Recent},
     },
@@ -330,16 +331,28 @@ impl<M: Messages> Stream<M> {
         let mut gaps = slice.gaps.into_iter().peekable();
         for (number, value) in slice.items {
             while let Some(gap) = gaps.next_if(|gap| gap.first <= number) {
-                self.tell(lost(gap.count, &gap.reason)).await?;
+                self.tell_gap(&gap).await?;
             }
             self.tell_value(number, &value, slice.boot_id.as_deref())
                 .await?;
         }
         for gap in gaps {
-            self.tell(lost(gap.count, &gap.reason)).await?;
+            self.tell_gap(&gap).await?;
         }
         self.beat().await?;
         Ok(slice.scanned)
+    }
+
+    /// Tells of a gap, unless it is of another time than the client asks for.
+    async fn tell_gap(&mut self, gap: &Gap) -> Result<(), Done> {
+        if let Some(absence) = gap.absence {
+            let is_before = self.range.since.is_some_and(|since| absence.until < since);
+            let begins = absence.since.unwrap_or(absence.until);
+            if is_before || self.range.until.is_some_and(|until| begins > until) {
+                return Ok(());
+            }
+        }
+        self.tell(Told::Lost(gap.into())).await
     }
 
     async fn tell_value(
@@ -490,6 +503,7 @@ fn lost<V>(count: u64, reason: &str) -> Told<'static, V> {
     Told::Lost(v1::Lost {
         count,
         reason: reason.to_owned(),
+        ..v1::Lost::default()
     })
 }
 

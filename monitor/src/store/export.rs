@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::{
     Store,
-    insert::{Inserter, Missing},
-    past::{Gap, Past},
+    gap::{Gap, Missing},
+    insert::Inserter,
+    past::Past,
     segment::Segment,
 };
 use crate::{detect::alert::Alert, event::Event, process::clock};
@@ -115,14 +116,7 @@ pub fn export(
             exported.span = Some((first.min(event.time), last.max(event.time)));
         }
         for gap in &slice.gaps {
-            Inserter::gap(
-                &transaction,
-                Missing::Events,
-                gap.first,
-                gap.first,
-                gap.count,
-                &gap.reason,
-            )?;
+            gap.write(&transaction, Missing::Events)?;
         }
         exported.gaps.extend(slice.gaps);
         inserter.settle(&transaction)?;
@@ -141,15 +135,7 @@ pub fn export(
             }
         }
         for gap in &slice.gaps {
-            let (first, count) = (gap.first, gap.count);
-            Inserter::gap(
-                &transaction,
-                Missing::Alerts,
-                first,
-                first,
-                count,
-                &gap.reason,
-            )?;
+            gap.write(&transaction, Missing::Alerts)?;
         }
         exported.gaps.extend(slice.gaps);
     }

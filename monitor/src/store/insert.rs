@@ -30,26 +30,6 @@ const fn remembered(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).expect("not zero")
 }
 
-/// What may be missing from history: of each of its two sequences there is a table of that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Events.
-    Events,
-    /// Alerts.
-    Alerts,
-}
-
-impl Missing {
-    /// The table.
-    #[must_use]
-    pub fn table(self) -> &'static str {
-        match self {
-            Self::Events => "gap",
-            Self::Alerts => "alert_gap",
-        }
-    }
-}
-
 /// Names an execution within a boot.
 type ExecutionKey = (ProcessKey, u64);
 
@@ -275,27 +255,6 @@ impl Inserter {
                 serde_json::to_string(&tally.evidence)?,
             ])?;
         Ok(changed > 0)
-    }
-
-    /// Writes down that events or alerts are missing.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn gap(
-        connection: &Connection,
-        of: Missing,
-        first: u64,
-        last: u64,
-        count: u64,
-        reason: &str,
-    ) -> anyhow::Result<()> {
-        let table = of.table();
-        connection
-            .prepare_cached(&format!(
-                "INSERT OR REPLACE INTO {table} VALUES (?1, ?2, ?3, ?4)"
-            ))?
-            .execute(params![signed(first), signed(last), signed(count), reason])?;
-        Ok(())
     }
 
     /// Writes what is to be written once for many events. To be called before each commit.

@@ -2,7 +2,7 @@
 //!
 //! Events and alerts each make up a sequence of numbers. [`recent`] has its end, in memory, where it grows; a thread of
 //! its own ([`writer`]) reads it there like everybody else, and writes it to disk in batches. Who asks for what memory no
-//! longer has is given it from there ([`past`]).
+//! longer has is given it from there ([`past`]), with what is missing ([`gap`]).
 //!
 //! On disk history is a row of [`segment`]s, SQLite files whose form is `schema.sql`: [`insert`] writes them, [`read`]
 //! reads them, [`detail`] knows the form that an event's particulars have there.
@@ -10,6 +10,7 @@
 pub mod detail;
 pub mod export;
 pub mod figures;
+pub mod gap;
 pub mod insert;
 pub mod numbers;
 pub mod past;
@@ -125,6 +126,12 @@ impl Store {
         // What an agent that was killed had not sent.
         export::remove_left_over(directory);
         let parts = Segment::list(directory).with_context(doing)?;
+        for part in &parts {
+            if let Err(error) = part.renew() {
+                // Whoever reads or writes it finds out whether that is for good.
+                tracing::warn!("history of an earlier version: {error:#}");
+            }
+        }
         // Where the file with the numbers was lost, those of the segments are not given again.
         let beyond = |first: u64, taken: u64| if first > taken { first + LOST } else { taken };
         let (last_event, last_alert) = match parts.last() {

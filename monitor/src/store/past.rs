@@ -9,7 +9,7 @@ use rusqlite::params;
 use super::{
     Settled, Store,
     detail::{signed, unsigned},
-    insert::Missing,
+    gap::{Gap, Missing},
     nanoseconds,
     read::{Line, Numbered, Reader, Selection},
     segment::{self, Segment},
@@ -102,17 +102,6 @@ pub struct Slice<T> {
     pub boot_id: Option<Arc<str>>,
 }
 
-/// Elements that are missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The first number that is.
-    pub first: u64,
-    /// How many; 0 where that is not known.
-    pub count: u64,
-    /// Why.
-    pub reason: String,
-}
-
 /// What is told of history that a ceiling removed.
 const NO_LONGER_KEPT: &str = "history does not reach back so far any more";
 
@@ -154,28 +143,32 @@ impl Past {
         parts.first().map(|part| T::first(part).saturating_sub(1))
     }
 
-    /// The number to begin after, so that all events of `since` and later follow; `None` where none on disk is so late.
+    /// The number to begin after, so that all events of `since` and later follow, and the absence of an agent that was not over
+    /// by then; `None` where none on disk is so late.
     #[must_use]
     pub fn before(&mut self, since: SystemTime) -> Option<u64> {
         let since = nanoseconds(since);
         self.store.parts().iter().find_map(|part| {
             self.ask(
                 part,
-                "SELECT min(first) FROM chunk WHERE latest >= ?1",
+                "SELECT min(first) FROM (SELECT first FROM chunk WHERE latest >= ?1
+                 UNION ALL SELECT first FROM gap WHERE until >= ?1)",
                 since,
             )
             .map(|first| first.saturating_sub(1))
         })
     }
 
-    /// The number up to which events on disk may be of `until` or earlier; `None` where all are later.
+    /// The number up to which events on disk may be of `until` or earlier, or the absence of an agent began by then; `None` where
+    /// all are later.
     #[must_use]
     pub fn up_to(&mut self, until: SystemTime) -> Option<u64> {
         let until = nanoseconds(until);
         self.store.parts().iter().rev().find_map(|part| {
             self.ask(
                 part,
-                "SELECT max(last) FROM chunk WHERE earliest <= ?1",
+                "SELECT max(last) FROM (SELECT last FROM chunk WHERE earliest <= ?1
+                 UNION ALL SELECT last FROM gap WHERE since <= ?1)",
                 until,
             )
         })
@@ -222,11 +215,7 @@ impl Past {
         let nothing = |scanned: u64, gap: Option<&str>| Slice {
             items: Vec::new(),
             gaps: gap
-                .map(|reason| Gap {
-                    first: after + 1,
-                    count: 0,
-                    reason: reason.to_owned(),
-                })
+                .map(|reason| Gap::at(after + 1, reason))
                 .into_iter()
                 .collect(),
             scanned,
@@ -248,11 +237,7 @@ impl Past {
         match self.read_part(part, is_last, after, end, count) {
             Ok(mut slice) => {
                 if hole && slice.scanned == end {
-                    slice.gaps.push(Gap {
-                        first: end,
-                        count: 0,
-                        reason: SET_ASIDE.to_owned(),
-                    });
+                    slice.gaps.push(Gap::at(end, SET_ASIDE));
                 }
                 slice
             }
@@ -309,7 +294,7 @@ impl Past {
             Some((last, _)) if items.len() >= count => *last,
             _ => end,
         };
-        let gaps = gaps(&open.reader, T::MISSING, after, scanned)?;
+        let gaps = Gap::between(open.reader.connection(), T::MISSING, after, scanned)?;
         Ok(Slice {
             items,
             gaps,
@@ -529,29 +514,4 @@ impl Open {
         };
         Ok(())
     }
-}
-
-/// Gaps that end above `after` and begin up to `until`.
-fn gaps(reader: &Reader, of: Missing, after: u64, until: u64) -> anyhow::Result<Vec<Gap>> {
-    let gaps = reader
-        .connection()
-        .prepare_cached(&format!(
-            "SELECT first, last, count, reason FROM {} WHERE last > ?1 AND first <= ?2 ORDER BY first",
-            of.table()
-        ))?
-        .query_map(
-            params![signed(after), signed(until.min(i64::MAX as u64))],
-            |row| {
-            let (first, last) = (unsigned(row.get(0)?), unsigned(row.get(1)?));
-            let count = unsigned(row.get(2)?);
-            Ok(Gap {
-                first,
-                // Of what is missing on disk, the reader may have had the first part from memory, and be given the rest later.
-                count: count.min(last.min(until) - after.max(first - 1)),
-                reason: row.get(3)?,
-            })
-            },
-        )?
-        .collect::<Result<_, _>>()?;
-    Ok(gaps)
 }

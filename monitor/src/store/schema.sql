@@ -158,16 +158,19 @@ CREATE TABLE chunk (
     earliest INTEGER NOT NULL, latest INTEGER NOT NULL
 );
 
--- Events that could not be stored.
+-- Events that could not be stored, and times in which no agent ran.
 CREATE TABLE gap (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL,
-    count INTEGER NOT NULL, reason TEXT NOT NULL
+    count INTEGER NOT NULL, reason TEXT NOT NULL,
+    -- Where no agent ran: its last sign of life, NULL where there is none, and when the next one had its sensors attached.
+    since INTEGER, until INTEGER
 );
 
--- Alerts that could not be stored.
+-- Alerts that could not be stored, and the same times.
 CREATE TABLE alert_gap (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL,
-    count INTEGER NOT NULL, reason TEXT NOT NULL
+    count INTEGER NOT NULL, reason TEXT NOT NULL,
+    since INTEGER, until INTEGER
 );
 
 CREATE TABLE alert (
@@ -282,14 +285,21 @@ SELECT number, time, time_ns, kind, pid, exe, uid, pod, container,
        coalesce(detail -> '$.fileOpen.reasons', detail -> '$.fileChange.reasons') AS reasons
 FROM events WHERE kind IN ('file-open', 'file-change');
 
+-- Class 'all': no agent ran from `time` to `until`. Class 'history' or 'alerts': they could not be stored.
 CREATE VIEW losses AS
 SELECT number, time, time_ns, numbers ->> '$[0]' AS count, detail ->> '$.loss.class' AS class,
-       detail ->> '$.loss.reason' AS reason, pod, container, detail ->> '$.loss.cgroupId' AS cgroup_id
+       detail ->> '$.loss.reason' AS reason, pod, container, detail ->> '$.loss.cgroupId' AS cgroup_id,
+       NULL AS until, NULL AS until_ns, NULL AS seconds
 FROM events WHERE kind = 'loss'
 UNION ALL
-SELECT first, NULL, NULL, count, 'history', reason, NULL, NULL, NULL FROM gap
+SELECT first,
+       strftime('%Y-%m-%dT%H:%M:%S', since / 1000000000, 'unixepoch') || printf('.%03dZ', since / 1000000 % 1000), since,
+       count, CASE WHEN until IS NULL THEN 'history' ELSE 'all' END, reason, NULL, NULL, NULL,
+       strftime('%Y-%m-%dT%H:%M:%S', until / 1000000000, 'unixepoch') || printf('.%03dZ', until / 1000000 % 1000), until,
+       max(0, until - since) / 1e9
+FROM gap
 UNION ALL
-SELECT first, NULL, NULL, count, 'alerts', reason, NULL, NULL, NULL FROM alert_gap;
+SELECT first, NULL, NULL, count, 'alerts', reason, NULL, NULL, NULL, NULL, NULL, NULL FROM alert_gap WHERE until IS NULL;
 
 CREATE VIEW activity AS
 SELECT k.name AS kind, d.count, strftime('%Y-%m-%dT%H:%M:%S', d.first / 1000000000, 'unixepoch') || printf('.%03dZ', d.first / 1000000 % 1000) AS first,

@@ -10,15 +10,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::proto::{kind_name, v1::EventKind};
 
 /// The schema; see `schema.sql`.
 pub const SCHEMA: &str = include_str!("schema.sql");
-/// Version of the schema. A segment of another version is set aside.
-pub const VERSION: i64 = 2;
+/// Version of the schema. A segment of [`BEFORE`] is brought to it; one of any other version is set aside.
+pub const VERSION: i64 = 3;
+/// The version before, in which gaps had no times.
+const BEFORE: i64 = 2;
 /// "WKPH", which marks the files.
 const APPLICATION: i64 = 0x574B_5048;
 /// How long a statement waits for another connection's lock.
@@ -144,7 +146,9 @@ impl Segment {
     /// # Errors
     /// When it is of another version, or can't be opened.
     pub fn append(&self) -> anyhow::Result<Connection> {
-        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        renew(&mut connection)
+            .with_context(|| format!("bringing {} to a new schema", self.path.display()))?;
         check(&connection)?;
         connection.pragma_update(None, "synchronous", "normal")?;
         Ok(connection)
@@ -162,6 +166,17 @@ impl Segment {
             return Err(Unfit(format!("the file is damaged: {verdict}")).into());
         }
         Ok(connection)
+    }
+
+    /// Brings the file to this version of the schema, where it is of the one before.
+    ///
+    /// # Errors
+    /// When it can't be opened or written.
+    pub fn renew(&self) -> anyhow::Result<()> {
+        if version(&self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?)? == BEFORE {
+            self.append()?;
+        }
+        Ok(())
     }
 
     /// Opens the file to read.
@@ -247,13 +262,42 @@ pub fn set_aside_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings a segment of the version before to this one: gaps have times.
+fn renew(connection: &mut Connection) -> anyhow::Result<()> {
+    if version(connection)? != BEFORE {
+        return Ok(());
+    }
+    let view = SCHEMA
+        .split_inclusive(";\n")
+        .find_map(|statement| Some(&statement[statement.find("CREATE VIEW losses")?..]))
+        .context("the schema has no view of losses")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(
+        "ALTER TABLE gap ADD COLUMN since INTEGER; ALTER TABLE gap ADD COLUMN until INTEGER;
+         ALTER TABLE alert_gap ADD COLUMN since INTEGER; ALTER TABLE alert_gap ADD COLUMN until INTEGER;
+         DROP VIEW losses;",
+    )?;
+    transaction.execute_batch(view)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
 /// Sees that it is one of ours.
 fn check(connection: &Connection) -> anyhow::Result<()> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("application_id")? != APPLICATION {
         return Err(Unfit("it is no history of Watchkeeper".to_owned()).into());
     }
-    let version = pragma("user_version")?;
+    let version = version(connection)?;
+    if version == BEFORE {
+        // Its content is not at fault: the next agent that can write to it brings it on.
+        bail!("its schema has version {version}, and it could not be brought to {VERSION}");
+    }
     if version != VERSION {
         let reason = format!("its schema has version {version}, and not {VERSION}");
         return Err(Unfit(reason).into());
@@ -297,6 +341,7 @@ pub fn is_damage(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::gap::{Gap, Missing};
 
     #[test]
     fn segments_are_found_in_order_and_nothing_else_is() {
@@ -356,6 +401,38 @@ mod tests {
         let aside = segment.set_aside().expect("renamed");
         assert!(aside.exists() && !segment.path.exists());
         assert!(Segment::list(directory.path()).expect("read").is_empty());
+    }
+
+    #[test]
+    fn a_segment_of_the_version_before_is_taken_over() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let segment = Segment::new(directory.path(), 1, 1, 1);
+        let connection = segment.create(&[]).expect("made");
+        // As it was: without times, and with a view of its own.
+        connection
+            .execute_batch(
+                "DROP VIEW losses;
+                 ALTER TABLE gap DROP COLUMN since; ALTER TABLE gap DROP COLUMN until;
+                 ALTER TABLE alert_gap DROP COLUMN since; ALTER TABLE alert_gap DROP COLUMN until;
+                 CREATE VIEW losses AS SELECT first, reason FROM gap;
+                 INSERT INTO gap VALUES (7, 8, 2, 'a full disk');
+                 PRAGMA user_version = 2;",
+            )
+            .expect("changed");
+        drop(connection);
+        let error = segment.read().expect_err("not brought on yet");
+        assert!(!is_damage(&error), "{error:#}");
+
+        segment.renew().expect("brought on");
+        let gaps = Gap::between(&segment.read().expect("read"), Missing::Events, 0, 100);
+        let gaps = gaps.expect("read");
+        assert_eq!((gaps[0].first, gaps[0].absence), (7, None));
+        let class: String = segment
+            .read()
+            .expect("read")
+            .query_row("SELECT class FROM losses", (), |row| row.get(0))
+            .expect("read");
+        assert_eq!(class, "history");
     }
 
     /// The schema is documentation, too: every view can be read.

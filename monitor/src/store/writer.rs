@@ -20,7 +20,8 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     DIVISIONS, Settled, Store,
-    insert::{Inserter, Missing},
+    gap::{Absence, Gap, Missing},
+    insert::Inserter,
     nanoseconds,
     numbers::Numbers,
     read::moment,
@@ -60,6 +61,8 @@ pub struct Parts {
     pub node: String,
     /// Id of this boot.
     pub boot_id: String,
+    /// Since when events come: when the sensors were attached.
+    pub attached: SystemTime,
     /// Alerts of earlier runs that may be found again, with the segments that have them.
     pub restored: Vec<(u64, Arc<Alert>, Segment)>,
     /// How far heartbeats came.
@@ -69,14 +72,14 @@ pub struct Parts {
 /// A running writer.
 #[derive(Debug)]
 pub struct Running {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<SystemTime>>,
     thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// Writes what is left, and ends.
-    pub fn stop(self) {
-        self.stop.send_replace(true);
+    /// Writes what is left, and ends. Since `detached` not everything was seen any more.
+    pub fn stop(self, detached: SystemTime) {
+        self.stop.send_replace(Some(detached));
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes history panicked");
         }
@@ -88,7 +91,7 @@ impl Running {
 /// # Errors
 /// When it can't be created.
 pub fn start(parts: Parts, runtime: Handle) -> io::Result<Running> {
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(None);
     // Here and not on the thread: whatever comes from now on is written.
     let writer = Writer::new(parts);
     let thread = std::thread::Builder::new()
@@ -105,6 +108,7 @@ struct Writer {
     alerts: Arc<Recent<Alert>>,
     node: String,
     boot_id: String,
+    attached: SystemTime,
     heartbeats: Arc<Heartbeats>,
     /// Where the next batch begins.
     events_after: u64,
@@ -178,6 +182,7 @@ impl Writer {
             alerts: parts.alerts,
             node: parts.node,
             boot_id: parts.boot_id,
+            attached: parts.attached,
             heartbeats: parts.heartbeats,
             current: None,
             retry: None,
@@ -189,7 +194,7 @@ impl Writer {
         }
     }
 
-    fn run(mut self, runtime: &Handle, mut stop: watch::Receiver<bool>) {
+    fn run(mut self, runtime: &Handle, mut stop: watch::Receiver<Option<SystemTime>>) {
         let mut new_events = self.events.subscribe();
         let mut new_alerts = self.alerts.subscribe();
         let mut guard = Guard {
@@ -204,15 +209,15 @@ impl Writer {
         });
         loop {
             let stopping = *stop.borrow();
-            if self.retry.is_none_or(|retry| retry <= Instant::now()) || stopping {
+            if self.retry.is_none_or(|retry| retry <= Instant::now()) || stopping.is_some() {
                 while self.attempt(Self::pass) == Some(true) {}
             }
             if self.last_housekeeping.elapsed() >= HOUSEKEEPING && self.retry.is_none() {
                 self.last_housekeeping = Instant::now();
                 self.attempt(Self::keep_house);
             }
-            if stopping {
-                self.attempt(Self::close);
+            if let Some(detached) = stopping {
+                self.attempt(|writer| writer.close(detached));
                 guard.ended = true;
                 return;
             }
@@ -302,8 +307,9 @@ impl Writer {
             }
             // Whoever read it found it damaged, and it was set aside.
             self.current = None;
-            return self.begin();
+            return self.begin(1);
         }
+        let absence = if self.is_new { self.absence() } else { None };
         let last = self.store.parts().pop();
         if let Some(part) = &last {
             let opened = if self.is_new {
@@ -313,16 +319,15 @@ impl Writer {
             };
             match opened {
                 Ok(connection) => {
-                    if self.is_new {
-                        self.tell_of_absence(&connection)?;
-                        self.is_new = false;
-                    }
                     let same_boot = segment::fact(&connection, "boot_id")?.as_deref()
                         == Some(self.boot_id.as_str());
                     if same_boot {
                         let begun_ns = segment::fact(&connection, "begun_boot_ns")?
                             .and_then(|text| text.parse().ok())
                             .unwrap_or(0);
+                        connection
+                            .execute("DELETE FROM meta WHERE name IN ('stopped', 'closed')", ())?;
+                        self.tell_of(absence.as_ref(), &connection)?;
                         self.current = Some(Current {
                             segment: part.clone(),
                             connection,
@@ -340,16 +345,22 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
-        self.begin()
+        // The absence has the number after which this run begins, which no event has.
+        self.begin(u64::from(absence.is_none()))?;
+        if let Some(current) = self.current.take() {
+            self.tell_of(absence.as_ref(), &current.connection)?;
+            self.current = Some(current);
+        }
+        Ok(())
     }
 
-    /// Begins a segment.
-    fn begin(&mut self) -> anyhow::Result<()> {
+    /// Begins a segment, whose first numbers are by `further` above those that are settled.
+    fn begin(&mut self, further: u64) -> anyhow::Result<()> {
         let segment = Segment::new(
             &self.store.directory,
             Segment::next_sequence(&self.store.directory)?,
-            self.events_after + 1,
-            self.alerts_after + 1,
+            self.events_after + further,
+            self.alerts_after + further,
         );
         let begun_ns = clock::since_boot();
         let boot = self.boot_id.get(..8).unwrap_or(&self.boot_id);
@@ -361,7 +372,6 @@ impl Writer {
             ("boot", boot),
             ("begun_boot_ns", &begun_ns.to_string()),
         ])?;
-        self.is_new = false;
         self.store.change_parts(|parts| parts.push(segment.clone()));
         self.current = Some(Current {
             segment,
@@ -372,40 +382,61 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes down, at the end of the run before, that nothing was seen since.
-    fn tell_of_absence(&self, connection: &Connection) -> anyhow::Result<()> {
-        let last: Option<i64> =
-            connection.query_row("SELECT max(latest) FROM chunk", (), |row| row.get(0))?;
-        let stopped = segment::fact(connection, "stopped")?.and_then(|text| text.parse().ok());
-        let until = humantime(SystemTime::now());
-        let reason = match (stopped, last) {
-            (Some(stopped), _) => {
-                format!(
-                    "the agent did not run from {} to {until}",
-                    humantime(moment(stopped))
-                )
+    /// How long no agent ran before this one; `None` where history does not tell of one before, or can't be read.
+    fn absence(&self) -> Option<Gap> {
+        let parts = self.store.parts();
+        let mut last = None;
+        let mut is_known = false;
+        for part in parts.iter().rev() {
+            // What can't be read is set aside, which is told in its place.
+            let connection = part.read().ok()?;
+            is_known = true;
+            last = last_sign(&connection).ok()?;
+            if last.is_some() {
+                break;
             }
-            (None, Some(last)) => format!(
-                "the agent was killed after {}, with what it had not written, and did not run until {until}",
-                humantime(moment(last))
-            ),
-            (None, None) => format!("the agent was killed, and did not run until {until}"),
-        };
-        if stopped.is_none() {
-            tracing::warn!("{reason}");
         }
-        let first: Option<i64> =
-            connection.query_row("SELECT max(number) FROM event", (), |row| row.get(0))?;
-        let after = first.map_or(0, i64::cast_unsigned);
-        Inserter::gap(
-            connection,
-            Missing::Events,
-            after + 1,
-            self.events_after.max(after + 1),
-            0,
-            &reason,
-        )?;
-        connection.execute("DELETE FROM meta WHERE name IN ('stopped', 'closed')", ())?;
+        if !is_known {
+            return None;
+        }
+        let same_boot = last
+            .as_ref()
+            .is_none_or(|last| last.boot_id == self.boot_id);
+        let stopped = last.as_ref().is_some_and(|last| last.stopped);
+        let reason = match (stopped, same_boot) {
+            (true, true) => "the agent did not run: it was stopped",
+            (true, false) => "the agent did not run: it was stopped, and the node was started anew",
+            (false, true) => "the agent did not run: it was killed, with what it had not written",
+            (false, false) => {
+                "the agent did not run: the node was started anew without stopping it first"
+            }
+        };
+        let gap = Gap {
+            absence: Some(Absence {
+                since: last.map(|last| moment(last.time)),
+                until: self.attached,
+            }),
+            ..Gap::at(self.events_after, reason)
+        };
+        if !stopped {
+            tracing::warn!("{gap}");
+        }
+        Some(gap)
+    }
+
+    /// Writes down that nothing was seen before this run, for those who read events and those who read alerts.
+    fn tell_of(&mut self, absence: Option<&Gap>, connection: &Connection) -> anyhow::Result<()> {
+        if let Some(gap) = absence {
+            gap.write(connection, Missing::Events)?;
+            let (first, last) = (self.alerts_after, self.alerts_after);
+            let gap = Gap {
+                first,
+                last,
+                ..gap.clone()
+            };
+            gap.write(connection, Missing::Alerts)?;
+        }
+        self.is_new = false;
         Ok(())
     }
 
@@ -433,28 +464,18 @@ impl Writer {
             .as_deref()
             .unwrap_or("history was not written fast enough");
         let transaction = current.connection.unchecked_transaction()?;
-        if missed > 0 {
-            let first = self.events_after + 1;
-            Inserter::gap(
-                &transaction,
-                Missing::Events,
-                first,
-                self.events_after + missed,
-                missed,
-                reason,
-            )?;
-        }
-        if alerts.missed > 0 {
-            let first = self.alerts_after + 1;
-            let last = self.alerts_after + alerts.missed;
-            Inserter::gap(
-                &transaction,
-                Missing::Alerts,
-                first,
-                last,
-                alerts.missed,
-                reason,
-            )?;
+        for (of, after, missed) in [
+            (Missing::Events, self.events_after, missed),
+            (Missing::Alerts, self.alerts_after, alerts.missed),
+        ] {
+            if missed > 0 {
+                let gap = Gap {
+                    last: after + missed,
+                    count: missed,
+                    ..Gap::at(after + 1, reason)
+                };
+                gap.write(&transaction, of)?;
+            }
         }
         let mut written = 0;
         let mut heartbeat = None;
@@ -537,7 +558,7 @@ impl Writer {
         }
         finish(&current.connection)?;
         self.current = None;
-        self.begin()?;
+        self.begin(1)?;
         self.enforce();
         Ok(())
     }
@@ -557,16 +578,12 @@ impl Writer {
     }
 
     /// Ends in order.
-    fn close(&mut self) -> anyhow::Result<()> {
+    fn close(&mut self, detached: SystemTime) -> anyhow::Result<()> {
         self.recount()?;
         let Some(current) = self.current.take() else {
             return Ok(());
         };
-        note(
-            &current.connection,
-            "stopped",
-            nanoseconds(SystemTime::now()),
-        )?;
+        note(&current.connection, "stopped", nanoseconds(detached))?;
         finish(&current.connection)
     }
 }
@@ -574,6 +591,32 @@ impl Writer {
 /// Number of the last of a batch.
 fn last<T>(batch: &Batch<T>, before: u64) -> u64 {
     batch.items.last().map_or(before, |(number, _)| *number)
+}
+
+/// The last sign of life of the agent that wrote a segment.
+struct Sign {
+    /// Nanoseconds since the epoch.
+    time: i64,
+    /// It was stopped then, in order.
+    stopped: bool,
+    boot_id: String,
+}
+
+/// The last sign of life in a segment. Heartbeats are events, so that there is one every few seconds; an agent that was killed
+/// before it wrote any has left when it began.
+fn last_sign(connection: &Connection) -> anyhow::Result<Option<Sign>> {
+    let boot_id = segment::fact(connection, "boot_id")?.unwrap_or_default();
+    let stopped = segment::fact(connection, "stopped")?.and_then(|text| text.parse().ok());
+    let seen = connection.query_row(
+        "SELECT max(time) FROM (SELECT latest AS time FROM chunk UNION ALL SELECT until FROM gap)",
+        (),
+        |row| row.get(0),
+    )?;
+    Ok(stopped.or(seen).map(|time| Sign {
+        time,
+        stopped: stopped.is_some(),
+        boot_id,
+    }))
 }
 
 /// Notes when a segment was ended, and brings all of it into its one file.
@@ -595,11 +638,4 @@ fn note(connection: &Connection, name: &str, value: i64) -> anyhow::Result<()> {
         (name, value.to_string()),
     )?;
     Ok(())
-}
-
-/// A time in UTC, to the second.
-fn humantime(time: SystemTime) -> String {
-    let mut timestamp = prost_types::Timestamp::from(time);
-    timestamp.nanos = 0;
-    timestamp.to_string()
 }

@@ -6,7 +6,7 @@ use tokio_stream::StreamExt as _;
 use super::*;
 use crate::store::{
     Settled,
-    insert::Missing,
+    gap::Missing,
     read::{Numbered, Reader, Selection},
     segment::Segment,
 };

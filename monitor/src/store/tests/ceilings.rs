@@ -22,7 +22,11 @@ fn history_keeps_to_its_size_and_tells_what_it_let_go() {
         }
         history.flush();
     }
-    history.writer.take().expect("it runs").stop();
+    history
+        .writer
+        .take()
+        .expect("it runs")
+        .stop(SystemTime::now());
     let parts = history.store.parts();
     assert!(parts.len() > 3 && parts[0].sequence > 1, "{parts:?}");
     let on_disk: u64 = parts.iter().map(|part| part.bytes()).sum();
@@ -101,7 +105,11 @@ fn a_burst_of_long_arguments_is_kept_or_counted() {
         history.push(executed);
     }
     history.flush();
-    history.writer.take().expect("it runs").stop();
+    history
+        .writer
+        .take()
+        .expect("it runs")
+        .stop(SystemTime::now());
     let figures = history.store.figures();
     let (written, missed) = (
         figures.events.load(Ordering::Relaxed),

@@ -399,6 +399,7 @@ impl History {
                 alerts: Arc::clone(&alerts),
                 node: "node".to_owned(),
                 boot_id: boot.to_owned(),
+                attached: SystemTime::now(),
                 restored: Vec::new(),
                 heartbeats: Arc::default(),
             },
@@ -446,7 +447,7 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
-            writer.stop();
+            writer.stop(SystemTime::now());
         }
     }
 }

@@ -69,16 +69,28 @@ impl Agent {
             .prefix("watchkeeper-state-")
             .tempdir()
             .expect("a temporary directory can be made");
-        Self::launch(StateDir::Own(directory), arguments)
+        Self::launch(watchkeeper(), StateDir::Own(directory), arguments)
     }
 
     /// The same with a state directory that the caller has.
     pub(crate) fn start_in(directory: &Path, arguments: &[&str]) -> Self {
-        Self::launch(StateDir::Given(directory.to_owned()), arguments)
+        Self::launch(
+            watchkeeper(),
+            StateDir::Given(directory.to_owned()),
+            arguments,
+        )
     }
 
-    fn launch(state: StateDir, arguments: &[&str]) -> Self {
-        let mut command = watchkeeper();
+    /// The same with another file as the agent's program.
+    pub(crate) fn start_as(program: &Path, directory: &Path, arguments: &[&str]) -> Self {
+        Self::launch(
+            Command::new(program),
+            StateDir::Given(directory.to_owned()),
+            arguments,
+        )
+    }
+
+    fn launch(mut command: Command, state: StateDir, arguments: &[&str]) -> Self {
         command.arg("agent").arg("--state-dir").arg(state.path());
         if !arguments.contains(&"--cri-socket") {
             command.args(["--cri-socket", "none"]);

@@ -10,7 +10,7 @@ use watchkeeper::proto::v1::events_client::EventsClient;
 use watchkeeper::proto::v1::node_client::NodeClient;
 use watchkeeper::proto::v1::{
     Alert, AlertsWatchRequest, AlertsWatchResponse, Container, ContainersListRequest, Event,
-    EventKind, EventsWatchRequest, EventsWatchResponse, Metadata, NodeStatusRequest,
+    EventKind, EventsWatchRequest, EventsWatchResponse, Lost, Metadata, NodeStatusRequest,
     NodeStatusResponse, alerts_watch_response, events_watch_response,
 };
 
@@ -44,8 +44,8 @@ pub(crate) enum Received<T> {
     Item(Box<T>),
     /// A container as it is known now.
     Amended(Box<Container>),
-    /// A gap, with its reason.
-    Lost(u64, String),
+    /// A gap.
+    Lost(Lost),
     /// Nothing happened.
     Heartbeat,
 }
@@ -60,7 +60,7 @@ macro_rules! response {
                     $module::Item::Amended(amended) => Received::Amended(Box::new(
                         amended.container.expect("an amendment has its container"),
                     )),
-                    $module::Item::Lost(lost) => Received::Lost(lost.count, lost.reason),
+                    $module::Item::Lost(lost) => Received::Lost(lost),
                     $module::Item::Heartbeat(_) => Received::Heartbeat,
                 }
             }
@@ -102,6 +102,8 @@ pub(crate) struct Watch<R: Response> {
     stream: Streaming<R>,
     /// In order of arrival, with their containers as known by now.
     pub(crate) seen: Vec<R::Item>,
+    /// The times in which no agent ran that it told of.
+    pub(crate) absences: Vec<Lost>,
 }
 
 impl<R: Response> Watch<R> {
@@ -109,6 +111,7 @@ impl<R: Response> Watch<R> {
         Self {
             stream,
             seen: Vec::new(),
+            absences: Vec::new(),
         }
     }
 
@@ -188,19 +191,24 @@ impl<R: Response> Watch<R> {
                 }
             }
             // The time between two runs, of an agent that was restarted.
-            Received::Lost(0, reason) if reason.contains("did not run") => {}
-            Received::Lost(count, reason) => panic!("{count} were lost: {reason}"),
+            Received::Lost(lost) if lost.until.is_some() => self.absences.push(lost),
+            Received::Lost(lost) => panic!("{} were lost: {}", lost.count, lost.reason),
             Received::Heartbeat => {}
         }
         true
     }
 
-    async fn into_all(mut self) -> Vec<R::Item> {
+    /// Takes what comes until the stream ends by itself.
+    pub(crate) async fn ended(mut self) -> Self {
         within("a query ends by itself", async {
             while self.receive().await {}
         })
         .await;
-        self.seen
+        self
+    }
+
+    async fn into_all(self) -> Vec<R::Item> {
+        self.ended().await.seen
     }
 }
 

@@ -1,7 +1,9 @@
 //! History on disk, and the questions that are asked of it.
 
+mod coverage;
 mod disk;
 mod restart;
+mod upgrade;
 
 use std::path::Path;
 use std::process::Command;
@@ -28,11 +30,14 @@ fn number(agent: &Agent, statement: &str) -> u64 {
 
 /// An agent with what it needs for these tests, and no more: the other sensors take seconds to detach.
 fn restartable(directory: &Path) -> Agent {
-    let disabled: Vec<&str> = sensors::OF_SYSTEM_CALLS
+    Agent::start_in(directory, &few_sensors())
+}
+
+fn few_sensors() -> Vec<&'static str> {
+    sensors::OF_SYSTEM_CALLS
         .iter()
         .flat_map(|&sensor| ["--disable-sensor", sensor])
-        .collect();
-    Agent::start_in(directory, &disabled)
+        .collect()
 }
 
 /// Runs programs in a row, each with a long argument of its own.

@@ -126,13 +126,6 @@ async fn a_restart_in_the_middle_loses_no_lineage_and_repeats_no_alert() {
             .map(|alert| alert.id)
             .collect();
         assert_eq!(later, ids, "after {signal:?}: no alert is there twice");
-        let losses = sql(&agent, "SELECT reason FROM losses");
-        let word = if signal == Signal::TERM {
-            "did not run from"
-        } else {
-            "was killed"
-        };
-        assert!(losses.contains(word), "{losses}");
     }
 }
 
