@@ -28,8 +28,13 @@ const PROTO_FILES: [&str; 9] = [
     "runtime/v1/runtime.proto",
 ];
 
+/// The built-in policies, and what of them is built in.
+const POLICIES: &str = "policies";
+const BUILT_IN: [(&str, &str); 2] = [("", "yaml"), ("lists", "txt")];
+
 fn main() -> anyhow::Result<()> {
     compile_protos()?;
+    turn_policies()?;
     compile_ebpf()
 }
 
@@ -49,6 +54,31 @@ fn compile_protos() -> anyhow::Result<()> {
     tonic_prost_build::configure()
         .compile_fds(descriptors)
         .context("generating code from the protobuf definitions")
+}
+
+/// Writes the built-in policies backwards, byte by byte: the names of miners and the like are looked for in programs, and must
+/// not be found in the agent's own.
+fn turn_policies() -> anyhow::Result<()> {
+    println!("cargo:rerun-if-changed={POLICIES}");
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    for (directory, extension) in BUILT_IN {
+        let (from, to) = (
+            Path::new(POLICIES).join(directory),
+            out.join(POLICIES).join(directory),
+        );
+        fs::create_dir_all(&to).context("making a directory for the policies")?;
+        for entry in fs::read_dir(&from).context("reading the built-in policies")? {
+            let path = entry.context("reading the built-in policies")?.path();
+            if path.extension().is_some_and(|found| found == extension)
+                && let Some(name) = path.file_name()
+            {
+                let mut text = fs::read(&path).context("reading a built-in policy")?;
+                text.reverse();
+                fs::write(to.join(name), text).context("writing a built-in policy")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Builds the programs in `monitor-ebpf` for the BPF target.

@@ -17,18 +17,18 @@ macro_rules! built_in {
     ($($prefix:literal, $directory:literal: $($file:literal),+;)*) => {
         &[$($((
             concat!($prefix, $file),
-            include_str!(concat!("../../policies/", $directory, $file)),
+            include_bytes!(concat!(env!("OUT_DIR"), "/policies/", $directory, $file)),
         )),+),*]
     };
 }
 
 /// The built-in policies.
-const BUILT_IN: &[(&str, &str)] = built_in! {
+const BUILT_IN: &[(&str, &[u8])] = built_in! {
     "builtin/", "": "credentials.yaml", "escape.yaml", "execution.yaml", "mining.yaml", "network.yaml", "privilege.yaml", "tampering.yaml";
 };
 
 /// The built-in lists.
-const BUILT_IN_LISTS: &[(&str, &str)] = built_in! {
+const BUILT_IN_LISTS: &[(&str, &[u8])] = built_in! {
     "", "lists/": "miner-pools.txt", "proxyware.txt", "tor-and-paste.txt";
 };
 
@@ -59,6 +59,13 @@ pub enum Lists {
     Given(BTreeMap<String, String>),
 }
 
+/// A text that is built in backwards, as the build script has written it: what the rules look for in programs must not be found in
+/// the agent's own.
+fn forwards(text: &[u8]) -> String {
+    let bytes = text.iter().rev().copied().collect();
+    String::from_utf8(bytes).expect("it was a text before it was turned")
+}
+
 /// The built-in policies.
 #[must_use]
 pub fn built_in() -> Vec<Source> {
@@ -66,7 +73,7 @@ pub fn built_in() -> Vec<Source> {
         .iter()
         .map(|(name, text)| Source {
             name: (*name).to_owned(),
-            text: (*text).to_owned(),
+            text: forwards(text),
             lists: Lists::BuiltIn,
         })
         .collect()
@@ -219,7 +226,7 @@ impl Source {
             Lists::BuiltIn => BUILT_IN_LISTS
                 .iter()
                 .find(|(name, _)| *name == file)
-                .map(|(_, text)| (*text).to_owned())
+                .map(|(_, text)| forwards(text))
                 .ok_or_else(|| format!("there is no built-in list {file}"))?,
             Lists::Given(given) => given
                 .get(file)

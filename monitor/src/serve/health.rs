@@ -17,24 +17,31 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
-/// Tells health checks of services by name, and of the empty name that stands for all, until the agent stops.
+/// Tells health checks of services by name, and of the empty name that stands for all, whenever it changes, until the agent stops.
 pub(super) async fn report(
     reporter: HealthReporter,
     mut health: watch::Receiver<Health>,
     services: &'static [&'static str],
 ) {
-    loop {
-        let status = if health.borrow_and_update().is_serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        for service in services.iter().chain(&[""]) {
-            reporter.set_service_status(service, status).await;
-        }
-        if health.changed().await.is_err() {
-            return;
-        }
+    while health.changed().await.is_ok() {
+        let is_serving = health.borrow_and_update().is_serving;
+        tell(&reporter, is_serving, services).await;
+    }
+}
+
+/// Tells how it stands at the moment.
+pub(super) async fn tell(
+    reporter: &HealthReporter,
+    is_serving: bool,
+    services: &'static [&'static str],
+) {
+    let status = if is_serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
+    for service in services.iter().chain(&[""]) {
+        reporter.set_service_status(service, status).await;
     }
 }
 

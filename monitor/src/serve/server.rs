@@ -127,6 +127,9 @@ impl Socket {
                 source,
             })?;
         let (reporter, health_service) = tonic_health::server::health_reporter();
+        // Before anybody can ask: what nobody has spoken of counts as serving.
+        let is_serving = sources.health.borrow().is_serving;
+        health::tell(&reporter, is_serving, SERVICES).await;
         let reported = health::report(reporter, sources.health.clone(), SERVICES);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
