@@ -203,7 +203,7 @@ fn stopped(heartbeats: &Heartbeats, has_store: bool) -> Option<Trouble> {
         .filter(|stage| *stage != Stage::Store || has_store);
     let stages: Vec<Stage> = stages.collect();
     let place = |stage| match stage {
-        Stage::Sent => "was sent: the agent can not run its own program",
+        Stage::Sent => "was sent",
         Stage::Kernel => "came from the kernel",
         Stage::Rules => "came past the rules",
         Stage::Store => "was written to history",

@@ -115,6 +115,10 @@ impl Engine {
     }
 
     fn unix_connected(&mut self, header: &Header, socket: &Socket, path: &[u8]) {
+        // The agent asks the runtime for names itself.
+        if header.pid == std::process::id() {
+            return;
+        }
         let Some(runtime) = self
             .network
             .runtime_sockets
