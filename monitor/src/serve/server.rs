@@ -172,7 +172,7 @@ mod tests {
     fn a_stale_socket_is_replaced_and_the_own_one_removed() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("s");
-        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        drop(UnixListener::bind(&path).expect("bound"));
         let socket = Socket::listen(&path).expect("the dead one's socket is replaced");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -184,7 +184,7 @@ mod tests {
     fn a_living_server_and_a_foreign_file_stay() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("s");
-        let other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let other = UnixListener::bind(&path).expect("bound");
         assert!(matches!(
             Socket::listen(&path),
             Err(ServeError::Taken { .. })
