@@ -166,7 +166,7 @@ fn what_history_is_asked_wrongly_is_told_in_a_line() {
     for (flag, value) in [
         ("--history-size", "1"),
         ("--history-size", "x"),
-        ("--history-age", "5"),
+        ("--history-age", "5y"),
     ] {
         let refusal = output(crate::harness::agent::watchkeeper().args(["agent", flag, value]));
         let line = refused(&refusal, 2);
