@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use watchkeeper::proto::cri::ContainerConfig;
 
 use crate::harness::agent::watchkeeper;
 use crate::harness::containerd::Place;
 use crate::harness::manifest::Manifest;
-use crate::harness::{command, eventually, skipped};
+use crate::harness::podman::Podman;
+use crate::harness::{command, eventually, skipped, unique};
 
 /// The archive, and the image's name.
 fn image() -> (PathBuf, String) {
@@ -35,6 +37,22 @@ impl Deployed {
         let text = command::succeed(self.command(arguments).args(["-o", "json"]));
         let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().expect("each line is JSON")
+    }
+
+    /// Its status, once it serves: every sensor works.
+    fn serves(&self) -> Value {
+        eventually("the deployed agent serves", || {
+            let outcome = command::output(&mut self.command(&["health"]));
+            outcome.status.success().then_some(())
+        });
+        let status = self.json(&["status"]).remove(0);
+        assert_eq!(status["node"], "node-of-the-test", "{status}");
+        for sensor in status["sensors"].as_array().expect("a list") {
+            let state = sensor["state"].as_str().unwrap_or_default();
+            let works = matches!(state, "SENSOR_STATE_ACTIVE" | "SENSOR_STATE_NOT_OFFERED");
+            assert!(works, "{sensor}");
+        }
+        status
     }
 
     /// An alert of a rule about a pod, once there is one.
@@ -86,18 +104,7 @@ async fn watches_its_node(overlay: &str) {
         .await;
     let agent = pod.run(manifest.config(&name)).await;
     let deployed = Deployed(manifest.state().join("watchkeeper.sock"));
-    eventually("the deployed agent serves", || {
-        let outcome = command::output(&mut deployed.command(&["health"]));
-        outcome.status.success().then_some(())
-    });
-
-    let status = deployed.json(&["status"]).remove(0);
-    assert_eq!(status["node"], "node-of-the-test", "{status}");
-    for sensor in status["sensors"].as_array().expect("a list") {
-        let state = sensor["state"].as_str().unwrap_or_default();
-        let works = matches!(state, "SENSOR_STATE_ACTIVE" | "SENSOR_STATE_NOT_OFFERED");
-        assert!(works, "{sensor}");
-    }
+    let status = deployed.serves();
     assert_eq!(status["degraded"], Value::Null, "{status}");
     assert_eq!(status["runtime"]["connected"], true, "{status}");
     assert_eq!(status["history"]["directory"], "/var/lib/watchkeeper");
@@ -162,4 +169,71 @@ async fn watches_its_node(overlay: &str) {
         .expect("it is there")
         .count();
     assert!(kept > 0, "there is no history");
+}
+
+/// The options of podman for what a container's configuration says, with a cgroup namespace of its own.
+fn options(config: &ContainerConfig) -> Vec<String> {
+    let linux = config.linux.as_ref().expect("it is of Linux");
+    let security = linux.security_context.as_ref().expect("it is told");
+    let capabilities = security.capabilities.as_ref().expect("they are told");
+    let seccomp = security.seccomp.as_ref().expect("it is told");
+    assert!(security.readonly_rootfs && security.no_new_privs && !security.privileged);
+    let mut options: Vec<String> = [
+        "--pid=host",
+        "--cgroupns=private",
+        "--read-only",
+        "--read-only-tmpfs=false",
+        "--security-opt=no-new-privileges",
+        "--user=0:0",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let dropped = capabilities.drop_capabilities.iter();
+    options.extend(dropped.map(|name| format!("--cap-drop={name}")));
+    let added = capabilities.add_capabilities.iter();
+    options.extend(added.map(|name| format!("--cap-add={name}")));
+    if !seccomp.localhost_ref.is_empty() {
+        options.push(format!("--security-opt=seccomp={}", seccomp.localhost_ref));
+    }
+    let variables = config.envs.iter();
+    options.extend(variables.map(|variable| format!("--env={}={}", variable.key, variable.value)));
+    options.extend(config.mounts.iter().map(|mount| {
+        let access = if mount.readonly { "ro" } else { "rw" };
+        format!(
+            "--volume={}:{}:{access}",
+            mount.host_path, mount.container_path
+        )
+    }));
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_runs_the_image_with_what_the_manifest_says() {
+    if skipped() {
+        return;
+    }
+    let (archive, name) = image();
+    let podman = Podman::start();
+    command::succeed(podman.command(&["load", "-q", "-i"]).arg(archive));
+    let history = tempfile::tempdir().expect("a temporary directory can be made");
+    let runtime = tempfile::tempdir().expect("a temporary directory can be made");
+    let manifest = Manifest::of("kubernetes-with-components")
+        .moves("/var/lib/watchkeeper", history.path())
+        .moves("/run/containerd", runtime.path());
+    let config = manifest.config(&name);
+    let options = options(&config);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let agent = podman.run_image(&name, &unique("agent"), &options, &config.args);
+    let deployed = Deployed(manifest.state().join("watchkeeper.sock"));
+    deployed.serves();
+    // Containers of others have their place in the tree, whatever the agent's own namespace.
+    let other = podman.run(&unique("other"), &[], &["/bin/sleep", "100000"]);
+    let shell = ["exec", &other.name, "/bin/sh", "-c", "id"];
+    command::succeed(&mut podman.command(&shell));
+    eventually("the shell is found", || {
+        let alerts = deployed.json(&["alerts"]).into_iter();
+        let mut injected = alerts.filter(|alert| alert["ruleId"] == "shell.injected");
+        injected.find(|alert| alert["container"]["id"] == other.id.as_str())
+    });
+    command::succeed(&mut podman.command(&["stop", &agent.name]));
 }
