@@ -3,7 +3,7 @@
 //! The tracepoint is `io_uring_submit_req(struct io_kiocb *req)` since 6.3, was `io_uring_submit_sqe` before, and had the
 //! operation among its arguments until 5.19; the agent tells which (include/trace/events/io_uring.h).
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use watchkeeper_ebpf::{
     calls::IO_URING,
     loss::Class,
@@ -46,11 +46,16 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
         read::<u8>(ctx.arg::<*const u8>(0) as Address, offset!(kiocb_opcode))
     };
     if setting!(uring_by_user_data) != 0 && is_open(opcode) {
-        let user = if argument == 1 {
-            ctx.arg::<u64>(2)
-        } else {
-            ctx.arg::<u64>(3)
+        // Both are read, and each by itself: the compiler would make of two one read at a computed place, which the verifier refuses.
+        let arguments = ctx.as_ptr().cast::<u64>();
+        // SAFETY: where completions name user data the tracepoint has more than four arguments (include/trace/events/io_uring.h).
+        let (third, fourth) = unsafe {
+            (
+                core::ptr::read_volatile(arguments.add(2)),
+                core::ptr::read_volatile(arguments.add(3)),
+            )
         };
+        let user = if argument == 1 { third } else { fourth };
         let ring = ctx.arg::<*const u8>(0) as Address;
         let _ = URING_OPENS.insert(&UringSubmission { ring, user }, &u32::from(opcode), 0);
     }
