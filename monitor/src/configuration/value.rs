@@ -365,6 +365,15 @@ where
     deserializer.deserialize_any(Text(std::marker::PhantomData))
 }
 
+/// Writes such a value: as a number where it looks like one, so that a file has it as people write it.
+fn to_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = value.to_string();
+    match text.parse() {
+        Ok(number) => serializer.serialize_u64(number),
+        Err(_) => serializer.serialize_str(&text),
+    }
+}
+
 /// Reading, writing and the schema of values that are written as text.
 macro_rules! written_as_text {
     ($([$($parameter:ident),*] $type:ty, $name:literal, $schema:expr;)*) => {$(
@@ -376,7 +385,7 @@ macro_rules! written_as_text {
 
         impl<$(const $parameter: u64),*> Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                to_text(self, serializer)
             }
         }
 
