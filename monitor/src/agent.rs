@@ -1,5 +1,6 @@
 //! The agent: puts the parts together, runs until it is told to stop, and leaves nothing behind.
 
+mod ceilings;
 mod health;
 mod history;
 mod policies;
@@ -62,7 +63,7 @@ use crate::{
         health::Health,
         metrics,
         server::Socket,
-        sources::{QUESTIONS, Sources},
+        sources::{QUESTIONS, Room, Sources},
         watch::Sequence,
     },
     store::{
@@ -119,6 +120,8 @@ pub struct Configuration {
     pub learning: Duration,
     /// Where history is kept, and how much of it; nowhere when `None`.
     pub history: Option<(PathBuf, Limits)>,
+    /// Bytes of memory that the agent may take as a whole.
+    pub memory_limit: u64,
     /// Name of this node; the host's name when empty.
     pub node_name: Option<String>,
     /// Where metrics can be asked for.
@@ -200,6 +203,7 @@ pub fn run(
         detection: Arc::default(),
         enrichment: Arc::new(Figures::new(configuration.cri_socket != cri::Socket::None)),
         rings: Arc::new(rings),
+        room: Arc::new(Room::new(configuration.memory_limit)),
         sensors: kernel.sensors.clone(),
         programs: kernel.loaded.clone().into(),
         hierarchy: kernel.hierarchy.name().to_owned(),
@@ -267,6 +271,7 @@ pub fn run(
     if let Some(metrics) = metrics {
         runtime.spawn(metrics.serve(sources.clone()));
     }
+    runtime.spawn(ceilings::watch(sources.clone()));
     runtime.spawn(health::watch(
         sources.clone(),
         state.path.join(SOCKET),

@@ -63,6 +63,12 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning: Option<Time<1, 604_800>>,
 
+    /// How much memory the agent may take as a whole, below the limit of its container: beyond it recent events are kept on disk
+    /// alone, then recent alerts [default: 192MiB]
+    #[arg(long, value_name = "SIZE", env = "WATCHKEEPER_MEMORY_LIMIT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Size>,
+
     /// What is kept of the past.
     #[command(flatten)]
     #[serde(skip_serializing_if = "is_empty")]
@@ -292,6 +298,7 @@ impl Settings {
             state_directory: Some(STATE_DIRECTORY.into()),
             print_alerts: Some(false),
             learning: Some(Time(Duration::from_mins(10))),
+            memory_limit: Some(Size(192 << 20)),
             history: History {
                 directory: Some(history),
                 size: Some(Size(1 << 30)),
@@ -331,6 +338,7 @@ impl Settings {
             node_name,
             state_directory,
             learning,
+            memory_limit,
             history,
             runtime,
             policies,
@@ -369,6 +377,7 @@ impl Settings {
             cpu_interval: sensors.cpu_interval.context(said)?.0,
             learning: learning.context(said)?.0,
             history: (bytes > 0).then_some((directory, Limits { bytes, age })),
+            memory_limit: memory_limit.context(said)?.0,
             node_name,
             metrics_listen: metrics.listen.map(|address| address.0),
         })

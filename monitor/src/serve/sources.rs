@@ -1,7 +1,10 @@
 //! What the services answer from.
 
 use std::{
-    sync::{Arc, RwLock, atomic::Ordering},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -28,6 +31,32 @@ use crate::{
 
 /// Questions of history that are answered at a time.
 pub const QUESTIONS: usize = 4;
+
+/// What the agent's memory may be as a whole, and what was done to keep to it.
+#[derive(Debug)]
+pub struct Room {
+    /// Most bytes.
+    pub limit: u64,
+    /// Bytes that it took when that was looked at last.
+    pub used: AtomicU64,
+    /// Recent events that were let go of.
+    pub events_let_go: AtomicU64,
+    /// Recent alerts likewise.
+    pub alerts_let_go: AtomicU64,
+}
+
+impl Room {
+    /// Nothing is used yet.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            events_let_go: AtomicU64::new(0),
+            alerts_let_go: AtomicU64::new(0),
+        }
+    }
+}
 
 /// What the services answer from.
 #[derive(Clone, Debug)]
@@ -62,6 +91,8 @@ pub struct Sources {
     pub enrichment: Arc<container::figures::Figures>,
     /// How full the ring buffers are.
     pub rings: Arc<RingsFill>,
+    /// The agent's memory.
+    pub room: Arc<Room>,
     /// The sensors.
     pub sensors: Vec<SensorStatus>,
     /// The loaded programs.

@@ -117,6 +117,23 @@ impl<T> Recent<T> {
         number
     }
 
+    /// Lets go of the oldest until about `bytes` are left, but of none after the one with this number; returns of how many.
+    pub fn forget(&self, through: u64, bytes: usize) -> u64 {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = 0;
+        while inner.bytes > bytes
+            && let Some((number, size)) = inner.items.front().map(|item| (item.0, item.1))
+            && number <= through
+        {
+            inner.bytes -= size;
+            inner.items.pop_front();
+            forgotten += 1;
+        }
+        // What the queue itself took is free only when it is made smaller.
+        inner.items.shrink_to_fit();
+        forgotten
+    }
+
     /// At most `count` elements after the one with this number; `None` begins with the oldest there is, which misses
     /// nothing.
     #[must_use]
@@ -253,6 +270,21 @@ mod tests {
         );
         assert_eq!(values(&recent.after(None, 2)), [7, 8]);
         assert_eq!(recent.oldest().as_deref(), Some(&7));
+    }
+
+    #[test]
+    fn what_is_not_written_yet_is_not_let_go_of() {
+        let recent = Recent::new(100, usize::MAX);
+        for number in 1..=10_u64 {
+            recent.push(Arc::new(number), 1_000 - BASE_SIZE);
+        }
+        assert_eq!(recent.forget(4, 8_000), 2, "two thousand bytes");
+        assert_eq!(recent.oldest_number(), 3);
+        assert_eq!(recent.forget(4, 0), 2, "no further than what is written");
+        let rest = recent.after(Some(1), 100);
+        assert_eq!((rest.missed, rest.items.len()), (3, 6));
+        recent.push(Arc::new(11), 1);
+        assert_eq!(recent.last(), 11);
     }
 
     #[test]

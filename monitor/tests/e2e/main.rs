@@ -9,6 +9,7 @@
 mod bad_input;
 mod buildah;
 mod catalogue;
+mod ceilings;
 mod cgroups;
 mod cri;
 mod cri_timing;

@@ -21,6 +21,31 @@ pub(super) fn write(sources: &Sources, writer: &mut Writer<'_>) -> fmt::Result {
         "When the agent started, in seconds since the epoch.",
         started.unwrap_or_default().as_secs_f64(),
     )?;
+    let room = &sources.room;
+    writer.gauge(
+        "memory_bytes",
+        "Memory that is the agent's alone and backed by no file, looked at every 2 s.",
+        room.used.load(Ordering::Relaxed),
+    )?;
+    writer.gauge(
+        "memory_limit_bytes",
+        "What that may be: beyond it recent events and alerts are kept on disk alone.",
+        room.limit,
+    )?;
+    writer.counters(
+        "memory_let_go",
+        "Recent events and alerts that were let go of to keep to the limit of memory.",
+        [
+            (
+                [("what", "events")],
+                room.events_let_go.load(Ordering::Relaxed),
+            ),
+            (
+                [("what", "alerts")],
+                room.alerts_let_go.load(Ordering::Relaxed),
+            ),
+        ],
+    )?;
     writer.gauge(
         "containers",
         "Containers that run.",
