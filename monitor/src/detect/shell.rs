@@ -124,8 +124,9 @@ pub fn judge(event: &Event, listens: impl FnMut(&Process) -> Option<u16>) -> Opt
     let described = describe(process, shell);
     let origin = event.origin?;
     if matches!(origin, Origin::Injected | Origin::NamespaceEntry) {
-        // One that joined the cgroup itself before it ran the shell: who started it says more.
-        let other = |by: &Arc<Process>| by.key != process.key;
+        // One that joined the cgroup itself before it ran the shell: who started it says more. One that entered the namespaces says
+        // by what program it did.
+        let other = |by: &Arc<Process>| origin == Origin::NamespaceEntry || by.key != process.key;
         let outside = || {
             let outside = event.ancestors.get(within(event).count())?;
             Some(Arc::clone(&outside.process))

@@ -14,12 +14,7 @@ async fn what_is_on_disk_is_let_go_of_where_memory_is_short() {
         return;
     }
     // Less than what it needs for its tables alone.
-    let agent = Agent::start(&[
-        "--memory-limit",
-        "16MiB",
-        "--metrics-listen",
-        "127.0.0.1:0",
-    ]);
+    let agent = Agent::start(&["--memory-limit", "16MiB", "--metrics-listen", "127.0.0.1:0"]);
     let mut run = 0;
     let metrics = eventually("events are let go of", || {
         for _ in 0..AT_A_TIME {
