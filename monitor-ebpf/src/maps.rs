@@ -120,7 +120,8 @@ pub static ROUNDINGS: LruHashMap<u32, RoundingModes> =
 #[map]
 pub static URING: LruHashMap<UringKey, u64> = LruHashMap::with_max_entries(MAX_URING, 0);
 
-/// Opens through io_uring that are under way, on kernels whose completions name no request.
+/// Opens through io_uring that are under way, on kernels whose completions name no request: the place in the ring's own table that
+/// they are to open into, or 0 for a descriptor.
 #[map]
 pub static URING_OPENS: LruHashMap<UringSubmission, u32> =
     LruHashMap::with_max_entries(MAX_URING, 0);

@@ -373,6 +373,8 @@ offsets! {
     kiocb_command: DETAIL ["io_kiocb.cmd"],
     io_open_flags: DETAIL ["io_open.how"],
     io_open_slot: DETAIL ["io_open.file_slot"],
+    /// The same where the request is in a union (5.15 to 5.19, and taken back to 5.10.162).
+    kiocb_open_slot: DETAIL ["io_kiocb.open.file_slot"],
     /// The ring's own table of files: of nodes since 6.13 (kernel commit 3597f2786b68), of entries of one word before.
     uring_nodes: DETAIL ["io_ring_ctx.file_table.data.nodes"],
     uring_node_count: DETAIL ["io_ring_ctx.file_table.data.nr"],

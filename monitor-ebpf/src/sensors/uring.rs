@@ -57,7 +57,13 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
         };
         let user = if argument == 1 { third } else { fourth };
         let ring = ctx.arg::<*const u8>(0) as Address;
-        let _ = URING_OPENS.insert(&UringSubmission { ring, user }, &u32::from(opcode), 0);
+        // The request is the argument before the operation, where there is one.
+        let slot = if argument == 1 || offset!(kiocb_open_slot) == ABSENT {
+            0
+        } else {
+            read::<u32>(ctx.arg::<*const u8>(1) as Address, offset!(kiocb_open_slot))
+        };
+        let _ = URING_OPENS.insert(&UringSubmission { ring, user }, &slot, 0);
     }
     let subject = Subject::new(place, task);
     let key = UringKey {
@@ -111,16 +117,8 @@ pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
     }
     let command = request.wrapping_add(u64::from(offset!(kiocb_command)));
     let slot: u32 = read(command, offset!(io_open_slot));
-    let opened = if slot == 0 {
-        current::file_of(result as u32)
-    } else {
-        let index = if slot == ANY_SLOT {
-            result as u32
-        } else {
-            slot - 1
-        };
-        registered(ctx.arg::<*const u8>(0) as Address, index)
-    };
+    let ring = ctx.arg::<*const u8>(0) as Address;
+    let opened = opened(ring, slot, result as u32);
     if opened == 0 {
         return 0;
     }
@@ -145,9 +143,11 @@ fn complete_by_user_data(ctx: &BtfTracePointContext) -> i32 {
         ring: ctx.arg::<*const u8>(0) as Address,
         user: ctx.arg::<u64>(1),
     };
-    if URING_OPENS.remove(&key).is_err() {
+    // SAFETY: the entry is copied at once.
+    let Some(slot) = (unsafe { URING_OPENS.get(&key) }).copied() else {
         return 0;
-    }
+    };
+    let _ = URING_OPENS.remove(&key);
     let result = ctx.arg::<i64>(2);
     if result < 0 {
         return 0;
@@ -156,12 +156,24 @@ fn complete_by_user_data(ctx: &BtfTracePointContext) -> i32 {
     if !place.wants(Class::File as u32) {
         return 0;
     }
-    let opened = current::file_of(result as u32);
+    let opened = opened(key.ring, slot, result as u32);
     if opened != 0 {
         let open_flags = open::flags_of(opened);
         open::observe(task::current(), &place, opened, IO_URING, open_flags);
     }
     0
+}
+
+/// What an operation opened: behind a descriptor, or in the place of the ring's own table that was asked for, counted from 1.
+#[inline(always)]
+fn opened(ring: Address, slot: u32, result: u32) -> Address {
+    if slot == 0 {
+        current::file_of(result)
+    } else if slot == ANY_SLOT {
+        registered(ring, result)
+    } else {
+        registered(ring, slot - 1)
+    }
 }
 
 /// A file in the ring's own table, which has no descriptor; 0 where there is none.
@@ -175,7 +187,7 @@ fn registered(ring: Address, index: u32) -> Address {
         let node = follow(follow(ring, offset!(uring_nodes)).wrapping_add(step), 0);
         read(node, offset!(uring_node_file))
     } else {
-        if index >= read::<u32>(ring, offset!(uring_file_count)) {
+        if offset!(uring_files) == ABSENT || index >= read::<u32>(ring, offset!(uring_file_count)) {
             return 0;
         }
         read(follow(ring, offset!(uring_files)).wrapping_add(step), 0)

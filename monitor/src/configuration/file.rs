@@ -107,6 +107,25 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_in_the_readme_is_right() {
+        let readme = include_str!("../../../README.md");
+        let (_, rest) = readme
+            .split_once(&format!("```yaml\n{HEAD}"))
+            .expect("it has one");
+        let (text, _) = rest.split_once("```").expect("it ends");
+        let settings = parse("README.md".to_owned(), &format!("{HEAD}{text}"));
+        let settings = settings.unwrap_or_else(|problem| panic!("{problem}"));
+        let configuration = settings.configuration().expect("complete");
+        assert_eq!(configuration.node_name.as_deref(), Some("worker-1"));
+        // What it has besides is what is usual.
+        let usual = Settings::default().configuration().expect("complete");
+        assert_eq!(configuration.learning, usual.learning);
+        assert_eq!(configuration.memory_limit, usual.memory_limit);
+        assert_eq!(configuration.history, usual.history);
+        assert_eq!(configuration.host_classes, usual.host_classes);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (text, place, expected) in [
             ("nodeNam: x\n", 3, "nodeNam"),

@@ -55,9 +55,9 @@ pub fn lacking_detail(offsets: &KernelOffsets, sensor: Sensor) -> Option<&'stati
         Sensor::FileOpen if absent(&[offsets.dentry_alias, offsets.inode_aliases]) => {
             Some("the kernel does not tell a file's other names: a hard link hides a watched file")
         }
-        // Without a request there is no such table either, until 5.15.
+        // Before 5.15 there is no such table, and nothing to be missed.
         Sensor::IoUringOpen
-            if offsets.kiocb_result != ABSENT
+            if (offsets.kiocb_result != ABSENT || offsets.kiocb_open_slot != ABSENT)
                 && absent(&[
                     offsets.uring_nodes,
                     offsets.uring_node_count,

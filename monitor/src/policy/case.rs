@@ -139,12 +139,12 @@ mod tests {
     fn the_policy_in_the_readme_is_right() {
         let readme = include_str!("../../../README.md");
         let (_, rest) = readme
-            .split_once("```yaml\napiVersion: watchkeeper.dev/v1")
+            .split_once("```yaml\napiVersion: watchkeeper.dev/v1\nkind: Policy")
             .expect("it has a policy");
         let (text, _) = rest.split_once("```").expect("it ends");
         let source = Source {
             name: "README.md".to_owned(),
-            text: format!("apiVersion: watchkeeper.dev/v1{text}"),
+            text: format!("apiVersion: watchkeeper.dev/v1\nkind: Policy{text}"),
             lists: Lists::Given(BTreeMap::new()),
         };
         let loaded = RuleSet::of(&[source]).unwrap_or_else(|problems| panic!("{problems:#?}"));
