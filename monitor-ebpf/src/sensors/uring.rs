@@ -99,15 +99,20 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
 /// wants no completion (`IOSQE_CQE_SKIP_SUCCESS`, since 5.17) does not come here.
 #[btf_tracepoint(function = "io_uring_complete")]
 pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
-    if setting!(uring_by_user_data) != 0 {
-        return complete_by_user_data(&ctx);
-    }
-    let request = ctx.arg::<*const u8>(1) as Address;
-    let opcode: u8 = read(request, offset!(kiocb_opcode));
-    if !is_open(opcode) {
+    let ring = ctx.arg::<*const u8>(0) as Address;
+    let completed = if setting!(uring_by_user_data) != 0 {
+        by_user_data(&ctx, ring)
+    } else {
+        by_request(ctx.arg::<*const u8>(1) as Address)
+    };
+    let Some(Completed {
+        slot,
+        result,
+        asked,
+    }) = completed
+    else {
         return 0;
-    }
-    let result: i32 = read(request, offset!(kiocb_result));
+    };
     if result < 0 {
         return 0;
     }
@@ -115,20 +120,26 @@ pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
     if !place.wants(Class::File as u32) {
         return 0;
     }
-    let command = request.wrapping_add(u64::from(offset!(kiocb_command)));
-    let slot: u32 = read(command, offset!(io_open_slot));
-    let ring = ctx.arg::<*const u8>(0) as Address;
     let opened = opened(ring, slot, result as u32);
     if opened == 0 {
         return 0;
     }
     let mut open_flags = open::flags_of(opened);
     if open_flags & O_ACCMODE != 0 {
-        // What `open_how` begins with.
-        open_flags |= read::<u64>(command, offset!(io_open_flags)) as u32 & O_TRUNC;
+        open_flags |= asked & O_TRUNC;
     }
     open::observe(task::current(), &place, opened, IO_URING, open_flags);
     0
+}
+
+/// An open that is completed.
+struct Completed {
+    /// Where in the ring's own table, see [`opened`].
+    slot: u32,
+    /// Of the operation.
+    result: i32,
+    /// Flags that were asked for, where they are known.
+    asked: u32,
 }
 
 #[inline(always)]
@@ -136,32 +147,36 @@ fn is_open(opcode: u8) -> bool {
     opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2
 }
 
+/// What the request tells, where it is an open.
+#[inline(always)]
+fn by_request(request: Address) -> Option<Completed> {
+    if !is_open(read::<u8>(request, offset!(kiocb_opcode))) {
+        return None;
+    }
+    let command = request.wrapping_add(u64::from(offset!(kiocb_command)));
+    Some(Completed {
+        slot: read(command, offset!(io_open_slot)),
+        result: read(request, offset!(kiocb_result)),
+        // What `open_how` begins with.
+        asked: read::<u32>(command, offset!(io_open_flags)),
+    })
+}
+
 /// The same where the completion says nothing of the operation. Whether the file was cut at the opening is not known then.
 #[inline(always)]
-fn complete_by_user_data(ctx: &BtfTracePointContext) -> i32 {
+fn by_user_data(ctx: &BtfTracePointContext, ring: Address) -> Option<Completed> {
     let key = UringSubmission {
-        ring: ctx.arg::<*const u8>(0) as Address,
+        ring,
         user: ctx.arg::<u64>(1),
     };
     // SAFETY: the entry is copied at once.
-    let Some(slot) = (unsafe { URING_OPENS.get(&key) }).copied() else {
-        return 0;
-    };
+    let slot = *(unsafe { URING_OPENS.get(&key) }?);
     let _ = URING_OPENS.remove(&key);
-    let result = ctx.arg::<i64>(2);
-    if result < 0 {
-        return 0;
-    }
-    let place = Place::current();
-    if !place.wants(Class::File as u32) {
-        return 0;
-    }
-    let opened = opened(key.ring, slot, result as u32);
-    if opened != 0 {
-        let open_flags = open::flags_of(opened);
-        open::observe(task::current(), &place, opened, IO_URING, open_flags);
-    }
-    0
+    Some(Completed {
+        slot,
+        result: ctx.arg::<i64>(2) as i32,
+        asked: 0,
+    })
 }
 
 /// What an operation opened: behind a descriptor, or in the place of the ring's own table that was asked for, counted from 1.
@@ -177,8 +192,11 @@ fn opened(ring: Address, slot: u32, result: u32) -> Address {
 }
 
 /// A file in the ring's own table, which has no descriptor; 0 where there is none.
-#[inline(always)]
-fn registered(ring: Address, index: u32) -> Address {
+///
+/// A global function, see [`append_path`](crate::kernel::path::append_path).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn registered(ring: Address, index: u32) -> Address {
     let step = u64::from(index) * 8;
     let file: Address = if offset!(uring_nodes) != ABSENT {
         if index >= read::<u32>(ring, offset!(uring_node_count)) {
