@@ -99,7 +99,8 @@ pub fn io_uring_submit(ctx: BtfTracePointContext) -> i32 {
 /// wants no completion (`IOSQE_CQE_SKIP_SUCCESS`, since 5.17) does not come here.
 #[btf_tracepoint(function = "io_uring_complete")]
 pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
-    let ring = ctx.arg::<*const u8>(0) as Address;
+    // As a plain number: the verifier lets no typed pointer into a global function.
+    let ring: Address = read(ctx.as_ptr() as Address, 0);
     let completed = if setting!(uring_by_user_data) != 0 {
         by_user_data(&ctx, ring)
     } else {
