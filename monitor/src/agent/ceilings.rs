@@ -1,8 +1,8 @@
 //! A ceiling of the agent's memory as a whole, below that of its container.
 //!
 //! Tables, queues and caches have ceilings of their own. Where all of them together take more than they may, the agent lets go of what
-//! it has on disk as well, in this order: what the allocator keeps for later, recent events, recent alerts. Nothing is lost by that
-//! but for a client that has fallen behind on a node without history, which is told how much it missed.
+//! it can do without, in this order: what the allocator keeps for later, recent events, recent alerts. What history has is read from
+//! disk then. Without a history less of the past can be asked for, and whoever follows and has fallen behind is told how much was missed.
 
 use std::{
     fs,

@@ -3,6 +3,7 @@
 //! It runs on a thread of its own, and holds up nobody: what memory lets go of before it was written is missing from
 //! history, and history says so. Where writing fails (a full disk) it tries again from where it was, until it can go on.
 
+mod absence;
 mod ceilings;
 mod counts;
 
@@ -20,11 +21,10 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     DIVISIONS, Settled, Store,
-    gap::{Absence, Gap, Missing},
+    gap::{Gap, Missing},
     insert::Inserter,
     nanoseconds,
     numbers::Numbers,
-    read::moment,
     recent::{Batch, Item, Recent},
     segment::{self, Segment},
 };
@@ -382,64 +382,6 @@ impl Writer {
         Ok(())
     }
 
-    /// How long no agent ran before this one; `None` where history does not tell of one before, or can't be read.
-    fn absence(&self) -> Option<Gap> {
-        let parts = self.store.parts();
-        let mut last = None;
-        let mut is_known = false;
-        for part in parts.iter().rev() {
-            // What can't be read is set aside, which is told in its place.
-            let connection = part.read().ok()?;
-            is_known = true;
-            last = last_sign(&connection).ok()?;
-            if last.is_some() {
-                break;
-            }
-        }
-        if !is_known {
-            return None;
-        }
-        let same_boot = last
-            .as_ref()
-            .is_none_or(|last| last.boot_id == self.boot_id);
-        let stopped = last.as_ref().is_some_and(|last| last.stopped);
-        let reason = match (stopped, same_boot) {
-            (true, true) => "the agent did not run: it was stopped",
-            (true, false) => "the agent did not run: it was stopped, and the node was started anew",
-            (false, true) => "the agent did not run: it was killed, with what it had not written",
-            (false, false) => {
-                "the agent did not run: the node was started anew without stopping it first"
-            }
-        };
-        let gap = Gap {
-            absence: Some(Absence {
-                since: last.map(|last| moment(last.time)),
-                until: self.attached,
-            }),
-            ..Gap::at(self.events_after, reason)
-        };
-        if !stopped {
-            tracing::warn!("{gap}");
-        }
-        Some(gap)
-    }
-
-    /// Writes down that nothing was seen before this run, for those who read events and those who read alerts.
-    fn tell_of(&mut self, absence: Option<&Gap>, connection: &Connection) -> anyhow::Result<()> {
-        if let Some(gap) = absence {
-            gap.write(connection, Missing::Events)?;
-            let (first, last) = (self.alerts_after, self.alerts_after);
-            let gap = Gap {
-                first,
-                last,
-                ..gap.clone()
-            };
-            gap.write(connection, Missing::Alerts)?;
-        }
-        self.is_new = false;
-        Ok(())
-    }
-
     /// Writes a batch. `true` where there may be more.
     fn pass(&mut self) -> anyhow::Result<bool> {
         let events = self.events.after(Some(self.events_after), BATCH);
@@ -591,32 +533,6 @@ impl Writer {
 /// Number of the last of a batch.
 fn last<T>(batch: &Batch<T>, before: u64) -> u64 {
     batch.items.last().map_or(before, |(number, _)| *number)
-}
-
-/// The last sign of life of the agent that wrote a segment.
-struct Sign {
-    /// Nanoseconds since the epoch.
-    time: i64,
-    /// It was stopped then, in order.
-    stopped: bool,
-    boot_id: String,
-}
-
-/// The last sign of life in a segment. Heartbeats are events, so that there is one every few seconds; an agent that was killed
-/// before it wrote any has left when it began.
-fn last_sign(connection: &Connection) -> anyhow::Result<Option<Sign>> {
-    let boot_id = segment::fact(connection, "boot_id")?.unwrap_or_default();
-    let stopped = segment::fact(connection, "stopped")?.and_then(|text| text.parse().ok());
-    let seen = connection.query_row(
-        "SELECT max(time) FROM (SELECT latest AS time FROM chunk UNION ALL SELECT until FROM gap)",
-        (),
-        |row| row.get(0),
-    )?;
-    Ok(stopped.or(seen).map(|time| Sign {
-        time,
-        stopped: stopped.is_some(),
-        boot_id,
-    }))
 }
 
 /// Notes when a segment was ended, and brings all of it into its one file.
