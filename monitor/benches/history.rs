@@ -361,7 +361,7 @@ fn container(number: u32) -> Arc<Container> {
         format!("/kubepods/burstable/pod{number:08x}-0000-0000-0000-000000000000/{number:064x}");
     let shape = shape::recognise(&path).expect("the path is a container's");
     let container = Container::new(shape, path, u64::from(number) + 1, number + 1);
-    container.describe(Description {
+    let description = Description {
         name: "web".to_owned(),
         image: "registry.example/shop/web:1.2.3".to_owned(),
         pod: Some(Pod {
@@ -371,7 +371,8 @@ fn container(number: u32) -> Arc<Container> {
             ..Pod::default()
         }),
         ..Description::default()
-    });
+    };
+    container.describe(description, |_| {});
     Arc::new(container)
 }
 

@@ -36,9 +36,11 @@ use watchkeeper_ebpf::{budget::Rate, loss::Class, offsets::Sensor};
 
 use crate::{
     container::{
+        cluster::{Follower, Server, knowledge::Cluster},
         cri,
         figures::Figures,
         metadata::{Questions, Resolver},
+        model::Container,
         registry::Registry,
         runtime_sockets::RuntimeSockets,
     },
@@ -96,6 +98,8 @@ pub struct Configuration {
     pub state_dir: PathBuf,
     /// The container runtime.
     pub cri_socket: cri::Socket,
+    /// The way to the API server, where it is to be asked.
+    pub kubernetes: Option<Server>,
     /// The operator's policies.
     pub policy_dir: Option<PathBuf>,
     /// The operator's list of watched files.
@@ -202,6 +206,7 @@ pub fn run(
         health,
         detection: Arc::default(),
         enrichment: Arc::new(Figures::new(configuration.cri_socket != cri::Socket::None)),
+        cluster: Arc::new(Cluster::new(configuration.kubernetes.is_some())),
         rings: Arc::new(rings),
         room: Arc::new(Room::new(configuration.memory_limit)),
         sensors: kernel.sensors.clone(),
@@ -261,6 +266,9 @@ pub fn run(
         alerts: restored.into_iter().map(|(_, alert, _)| alert).collect(),
     };
     runtime.spawn(resolver(configuration.cri_socket, &sources).run(asked));
+    if let Some(server) = configuration.kubernetes {
+        runtime.spawn(follower(server, &sources).run());
+    }
     let mut engine = RunningEngine::start(kernel, registry, questions, watched, &sources)?;
     if let Some(changer) = engine.rules_changer.take() {
         runtime.spawn(policies::renew(policies, changer));
@@ -394,18 +402,34 @@ fn fill(kernel: &Kernel, configuration: &Configuration) -> io::Result<RingsFill>
 
 /// Who asks the runtimes, and tells those who follow a stream of what it learnt.
 fn resolver(socket: cri::Socket, sources: &Sources) -> Resolver {
-    let events = Arc::clone(&sources.events.recent);
-    let alerts = Arc::clone(&sources.alerts.recent);
-    let changed = move |container: &Arc<_>| {
-        events.amend(Arc::clone(container));
-        alerts.amend(Arc::clone(container));
-    };
     Resolver::new(
         socket,
         Arc::clone(&sources.connection),
         Arc::clone(&sources.enrichment),
-        changed,
+        Arc::clone(&sources.cluster),
+        amends(sources),
     )
+}
+
+/// Who asks the API server, and tells likewise.
+fn follower(server: Server, sources: &Sources) -> Follower {
+    Follower::new(
+        server,
+        sources.context.node.clone(),
+        Arc::clone(&sources.cluster),
+        Arc::clone(&sources.containers),
+        amends(sources),
+    )
+}
+
+/// Tells those who follow a stream, and history, that more is known of a container.
+fn amends(sources: &Sources) -> impl Fn(&Arc<Container>) + Send + Sync + use<> {
+    let events = Arc::clone(&sources.events.recent);
+    let alerts = Arc::clone(&sources.alerts.recent);
+    move |container| {
+        events.amend(Arc::clone(container));
+        alerts.amend(Arc::clone(container));
+    }
 }
 
 /// What the engine looks for beside what every process does.

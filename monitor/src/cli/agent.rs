@@ -18,6 +18,9 @@ use crate::{
     store::recent::Item,
 };
 
+/// What is logged when nothing else is said. What the client of Kubernetes says of its failures, the agent says itself.
+const LOGGED: &str = "info,kube_client=off,kube_runtime=off";
+
 /// Watches this node: loads the eBPF programs, and serves events and alerts until it is stopped
 ///
 /// What is said here or in the environment counts before what the configuration file says. `watchkeeper config show --effective` tells
@@ -44,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             EnvFilter::builder()
                 .with_env_var("WATCHKEEPER_LOG")
                 .try_from_env()
-                .unwrap_or_else(|_| EnvFilter::new("info")),
+                .unwrap_or_else(|_| EnvFilter::new(LOGGED)),
         )
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())

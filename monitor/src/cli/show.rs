@@ -198,6 +198,13 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
             "pod",
             pod(container.pod.as_ref()).trim_start_matches("pod "),
         );
+        let workload = container.pod.as_ref().and_then(|pod| pod.workload.as_ref());
+        line(
+            "workload",
+            &clean(&workload.map_or_else(String::new, |workload| {
+                format!("{} {}", workload.kind, workload.name)
+            })),
+        );
         line(
             "container",
             clean(&format!(

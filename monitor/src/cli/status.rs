@@ -99,6 +99,20 @@ async fn programs(
     Ok(show::print(&out)?)
 }
 
+/// What the API server tells.
+fn kubernetes(kubernetes: &v1::KubernetesConnection) -> String {
+    let known = format!(
+        "{} of this node and {} known",
+        show::count(kubernetes.pods, "pod"),
+        show::count(kubernetes.namespaces, "namespace")
+    );
+    if kubernetes.connected {
+        known
+    } else {
+        format!("not connected; {known}")
+    }
+}
+
 /// The policies in force.
 fn policy(policy: Option<&v1::PolicyStatus>) -> String {
     let policy = policy.cloned().unwrap_or_default();
@@ -165,6 +179,9 @@ fn text(status: &v1::NodeStatusResponse) -> String {
             "not connected".to_owned()
         },
     );
+    if let Some(kubernetes) = &status.kubernetes {
+        line("kubernetes", &self::kubernetes(kubernetes));
+    }
     line(
         "events",
         &format!(

@@ -19,7 +19,11 @@ use value::{
 };
 use watchkeeper_ebpf::loss::Class;
 
-use crate::{agent::Configuration, container::cri, store::Limits};
+use crate::{
+    agent::Configuration,
+    container::{cluster::Server, cri},
+    store::Limits,
+};
 
 /// Where the agent keeps its state when nothing else is said.
 pub const STATE_DIRECTORY: &str = "/run/watchkeeper";
@@ -78,6 +82,11 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(skip_serializing_if = "is_empty")]
     pub runtime: Runtime,
+
+    /// What else is asked about containers.
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "is_empty")]
+    pub enrichment: Enrichment,
 
     /// What is looked for.
     #[command(flatten)]
@@ -149,6 +158,24 @@ pub struct Runtime {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<RuntimeSocket>,
+}
+
+/// What else is asked about containers.
+#[derive(Args, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Enrichment {
+    /// Ask the API server of Kubernetes for the workloads that pods belong to, and for the labels of their namespaces. It takes
+    /// read access to metadata of pods and namespaces [default: false, or true with a kubeconfig file]
+    #[arg(long, env = "WATCHKEEPER_KUBERNETES", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_name = "true|false", hide_possible_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<bool>,
+
+    /// Kubeconfig file that tells how to reach the API server, for agents that run in no pod [default: the service account of the
+    /// agent's pod]
+    #[arg(long, value_name = "FILE", env = "WATCHKEEPER_KUBECONFIG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// What is looked for.
@@ -307,6 +334,10 @@ impl Settings {
             runtime: Runtime {
                 socket: Some(RuntimeSocket(cri::Socket::Auto)),
             },
+            enrichment: Enrichment {
+                kubernetes: Some(self.enrichment.kubeconfig.is_some()),
+                kubeconfig: None,
+            },
             host: Host {
                 classes: Some(classes.map(ClassName).to_vec()),
                 ignored_cgroups: None,
@@ -341,6 +372,7 @@ impl Settings {
             memory_limit,
             history,
             runtime,
+            enrichment,
             policies,
             metrics,
             host,
@@ -357,6 +389,12 @@ impl Settings {
         Ok(Configuration {
             state_dir: state_directory.context(said)?,
             cri_socket: runtime.socket.context(said)?.0,
+            kubernetes: enrichment.kubernetes.context(said)?.then_some(
+                match enrichment.kubeconfig {
+                    Some(file) => Server::Kubeconfig(file),
+                    None => Server::OfThePod,
+                },
+            ),
             policy_dir: policies.directory,
             watch_list: policies.watch_list,
             redact_list: policies.redact_list,
@@ -449,6 +487,20 @@ mod tests {
         let (directory, _) = configuration.history.expect("kept");
         assert_eq!(directory, Path::new("/var/lib/watchkeeper"));
         assert_eq!(configuration.host_classes.len(), 4);
+    }
+
+    #[test]
+    fn a_kubeconfig_file_is_there_to_be_used() {
+        let server = |arguments: &[&str]| {
+            let configuration = line(arguments).configuration().expect("complete");
+            configuration.kubernetes
+        };
+        assert_eq!(server(&[]), None);
+        assert_eq!(server(&["--kubernetes"]), Some(Server::OfThePod));
+        let file = Server::Kubeconfig("/x".into());
+        assert_eq!(server(&["--kubeconfig", "/x"]), Some(file));
+        let not = ["--kubernetes=false", "--kubeconfig", "/x"];
+        assert_eq!(server(&not), None);
     }
 
     #[test]

@@ -250,14 +250,14 @@ impl Cri {
                     name: metadata.name,
                     namespace: metadata.namespace,
                     labels: found.labels.into_iter().collect(),
-                    namespace_labels: None,
+                    ..Pod::default()
                 }
             }))
     }
 }
 
 /// The innermost cause of an error: that of a transport says only "transport error" itself.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{
+    cluster::knowledge::Cluster,
     cri::{Cri, Socket},
     figures::{self, Figures, Outcome},
     model::{Container, Metadata},
@@ -102,6 +103,7 @@ pub struct Resolver {
     state: Mutex<State>,
     connection: Arc<RwLock<Connection>>,
     figures: Arc<Figures>,
+    cluster: Arc<Cluster>,
     changed: Box<Changed>,
     permits: Semaphore,
 }
@@ -113,11 +115,12 @@ struct State {
 }
 
 impl Resolver {
-    /// A resolver that calls `changed` whenever more is known of a container.
+    /// A resolver that adds what `cluster` knows, and calls `changed` whenever more is known of a container.
     pub fn new(
         socket: Socket,
         connection: Arc<RwLock<Connection>>,
         figures: Arc<Figures>,
+        cluster: Arc<Cluster>,
         changed: impl Fn(&Arc<Container>) + Send + Sync + 'static,
     ) -> Self {
         Self {
@@ -125,6 +128,7 @@ impl Resolver {
             state: Mutex::default(),
             connection,
             figures,
+            cluster,
             changed: Box::new(changed),
             permits: Semaphore::new(CONCURRENT),
         }
@@ -191,7 +195,7 @@ impl Resolver {
         };
         match cri.describe(&container.id).await {
             Ok(Some(description)) => {
-                container.describe(description);
+                container.describe(description, |known| self.cluster.complete(known));
                 (self.changed)(container);
                 Answer::Told
             }
@@ -220,7 +224,7 @@ impl Resolver {
                 self.figures.count(figures::Runtime::Podman, outcome);
                 match looked {
                     Ok(Ok(Ok(Some(description)))) => {
-                        container.describe(description);
+                        container.describe(description, |_| {});
                         (self.changed)(container);
                         return;
                     }

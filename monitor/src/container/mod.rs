@@ -1,6 +1,7 @@
 //! Containers: which cgroup belongs to which container, and what the runtime knows of it.
 
 pub mod cgroups;
+pub mod cluster;
 pub mod cpu;
 pub mod cri;
 pub mod figures;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering},
@@ -113,8 +114,60 @@ pub struct Pod {
     pub namespace: String,
     /// Its labels.
     pub labels: Labels,
-    /// Labels of its namespace; `None` where nobody has asked the API server, who alone knows them.
-    pub namespace_labels: Option<Labels>,
+    /// What it belongs to, which the API server alone knows; `None` where nobody has asked, or nothing was answered yet.
+    pub workload: Option<Workload>,
+    /// Labels of its namespace.
+    pub namespace_labels: NamespaceLabels,
+}
+
+/// What a pod belongs to, as its operator knows it: a Deployment, and not the ReplicaSet in between. A pod that nothing made is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Kind of the object, as in Kubernetes: `Deployment`.
+    pub kind: String,
+    /// Its name; its namespace is the pod's.
+    pub name: String,
+}
+
+impl Workload {
+    /// From `KIND/NAME`, as it is displayed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once('/')?;
+        Some(Self {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// Labels of a pod's namespace, which the API server alone knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NamespaceLabels {
+    /// Nobody asks it.
+    #[default]
+    Unknown,
+    /// It has not told them yet.
+    Pending,
+    /// It has.
+    Known(Labels),
+}
+
+impl NamespaceLabels {
+    /// The labels, where they are known.
+    #[must_use]
+    pub fn known(&self) -> Option<&Labels> {
+        match self {
+            Self::Known(labels) => Some(labels),
+            Self::Unknown | Self::Pending => None,
+        }
+    }
 }
 
 impl Container {
@@ -198,13 +251,14 @@ impl Container {
         change(Arc::make_mut(&mut details));
     }
 
-    /// Takes in what the runtime says. A pod that it does not tell stays what the cgroup told.
-    pub fn describe(&self, description: Description) {
+    /// Takes in what the runtime says, and what `complete` adds to that. A pod that it does not tell stays what the cgroup told.
+    pub fn describe(&self, description: Description, complete: impl FnOnce(&mut Description)) {
         self.learn(|details| {
             let known = details.description.pod.take();
             details.metadata = Metadata::Complete;
             details.description = description;
             details.description.pod = details.description.pod.take().or(known);
+            complete(&mut details.description);
         });
     }
 
@@ -220,9 +274,21 @@ impl Container {
     /// Whether it is so new that its runtime may still tell its name and pod.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
+        self.is_new() && self.details().metadata != Metadata::Complete
+    }
+
+    /// Whether it is so new that what policies select by may still come: its name and pod, and the labels of its namespace.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        let details = self.details();
+        let pod = details.description.pod.as_ref();
+        let is_labelled = pod.is_none_or(|pod| pod.namespace_labels != NamespaceLabels::Pending);
+        self.is_new() && (details.metadata != Metadata::Complete || !is_labelled)
+    }
+
+    fn is_new(&self) -> bool {
         const NEW: Duration = Duration::from_secs(2);
-        let age = self.first_seen.elapsed().unwrap_or_default();
-        age < NEW && self.details().metadata != Metadata::Complete
+        self.first_seen.elapsed().unwrap_or_default() < NEW
     }
 
     /// Whether the Kubernetes CRI is who knows this container.

@@ -362,7 +362,7 @@ impl Stage {
             let is_known = first
                 .event
                 .container()
-                .is_none_or(|container| !container.is_unnamed());
+                .is_none_or(|container| !container.is_unsettled());
             if is_over || is_known {
                 self.decide_first();
             } else {

@@ -14,7 +14,9 @@ use watchkeeper_ebpf::record::{
 use crate::{
     container::{
         membership::Origin,
-        model::{Container, Description, Details, First, Known, Metadata, Pod},
+        model::{
+            Container, Description, Details, First, Known, Metadata, NamespaceLabels, Pod, Workload,
+        },
         registry::Place,
         shape::Runtime,
     },
@@ -179,7 +181,16 @@ fn container(message: &v1::Container) -> Container {
                     name: pod.name.clone(),
                     namespace: pod.namespace.clone(),
                     labels: pod.labels.clone().into_iter().collect(),
-                    namespace_labels: None,
+                    workload: pod.workload.as_ref().map(|workload| Workload {
+                        kind: workload.kind.clone(),
+                        name: workload.name.clone(),
+                    }),
+                    namespace_labels: match &pod.namespace_labels {
+                        Some(known) => {
+                            NamespaceLabels::Known(known.labels.clone().into_iter().collect())
+                        }
+                        None => NamespaceLabels::Unknown,
+                    },
                 }),
                 sandbox: message.sandbox,
             },

@@ -4,7 +4,7 @@ use super::{
     condition::view::repository,
     file::{ImageSelector, LabelExpression, LabelOperator, LabelSelector, Select},
 };
-use crate::container::model::{Details, Labels, Metadata};
+use crate::container::model::{Details, Labels, Metadata, NamespaceLabels};
 
 /// Whether a workload is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,12 +169,17 @@ fn selected(part: &Select, details: &Details) -> Selected {
     );
     let namespace_labels = match (
         &part.namespace_labels,
-        pod.and_then(|pod| pod.namespace_labels.as_ref()),
+        pod.map_or(&NamespaceLabels::Unknown, |pod| &pod.namespace_labels),
     ) {
         (None, _) => Selected::Yes,
-        (Some(_), None) => Selected::Unknown,
-        (Some(wanted), known) if fits(wanted, known) => Selected::Yes,
-        (Some(_), Some(_)) => Selected::No,
+        // Which namespace it is tells the runtime.
+        (Some(_), NamespaceLabels::Unknown) if details.metadata == Metadata::Pending => {
+            Selected::NotYet
+        }
+        (Some(_), NamespaceLabels::Unknown) => Selected::Unknown,
+        (Some(_), NamespaceLabels::Pending) => Selected::NotYet,
+        (Some(wanted), NamespaceLabels::Known(known)) if fits(wanted, Some(known)) => Selected::Yes,
+        (Some(_), NamespaceLabels::Known(_)) => Selected::No,
     };
     [namespaces, containers, images, pod_labels, namespace_labels]
         .into_iter()
@@ -311,6 +316,37 @@ mod tests {
                 "{yaml}"
             );
         }
+    }
+
+    #[test]
+    fn labels_of_namespaces_are_those_that_the_api_server_told() {
+        let selector = |yaml| Selector::new(&[Some(&select(yaml))]).expect("valid");
+        let build = selector("namespaceLabels: {matchLabels: {role: build}}");
+        let other =
+            selector("namespaceLabels: {matchExpressions: [{key: role, operator: DoesNotExist}]}");
+        let mut details = details(Metadata::Complete);
+        for (known, is_build, is_other) in [
+            (NamespaceLabels::Pending, Selected::NotYet, Selected::NotYet),
+            (
+                NamespaceLabels::Known(Labels::from([("role".to_owned(), "build".to_owned())])),
+                Selected::Yes,
+                Selected::No,
+            ),
+            (
+                NamespaceLabels::Known(Labels::new()),
+                Selected::No,
+                Selected::Yes,
+            ),
+        ] {
+            if let Some(pod) = &mut details.description.pod {
+                pod.namespace_labels = known;
+            }
+            assert_eq!(build.container(&details), is_build);
+            assert_eq!(other.container(&details), is_other);
+        }
+        details.metadata = Metadata::Pending;
+        details.description.pod = None;
+        assert_eq!(build.container(&details), Selected::NotYet);
     }
 
     #[test]

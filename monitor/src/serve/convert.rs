@@ -345,6 +345,16 @@ pub fn container(container: &Container) -> v1::Container {
             name: pod.name.clone(),
             namespace: pod.namespace.clone(),
             labels: pod.labels.clone().into_iter().collect(),
+            workload: pod.workload.as_ref().map(|workload| v1::Workload {
+                kind: workload.kind.clone(),
+                name: workload.name.clone(),
+            }),
+            namespace_labels: pod
+                .namespace_labels
+                .known()
+                .map(|labels| v1::NamespaceLabels {
+                    labels: labels.clone().into_iter().collect(),
+                }),
         }),
         cap_bounding: identity::capabilities(container.first_capabilities().0),
         user_namespace: container.first_capabilities().1,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{convert, sources::Sources};
 use crate::{
-    container::metadata::Connection,
+    container::{cluster::knowledge::Link, metadata::Connection},
     kernel::{
         attach::{SensorState, SensorStatus},
         costs, sensors,
@@ -63,6 +63,7 @@ impl v1::node_server::Node for Sources {
                 runtime: connection.runtime.unwrap_or_default(),
                 reason: connection.reason,
             }),
+            kubernetes: self.kubernetes(),
         }))
     }
 
@@ -169,6 +170,30 @@ impl Sources {
         }
     }
 
+    fn kubernetes(&self) -> Option<v1::KubernetesConnection> {
+        let cluster = &self.cluster;
+        cluster.is_asked.then(|| v1::KubernetesConnection {
+            connected: cluster
+                .links()
+                .iter()
+                .all(|(_, link)| *link == Link::Following),
+            reason: self.no_answer().unwrap_or_default(),
+            pods: cluster.pods.occupancy.get(),
+            namespaces: cluster.namespaces.occupancy.get(),
+        })
+    }
+
+    /// Why the API server can't be asked.
+    fn no_answer(&self) -> Option<String> {
+        self.cluster
+            .links()
+            .into_iter()
+            .find_map(|(_, link)| match link {
+                Link::Failed(reason) => Some(reason),
+                Link::Waiting | Link::Following => None,
+            })
+    }
+
     fn degraded(&self, connection: &Connection) -> Vec<String> {
         let mut degraded: Vec<String> = self
             .sensors
@@ -190,6 +215,11 @@ impl Sources {
             degraded.push(format!(
                 "no pod and image names of Kubernetes containers: {}",
                 connection.reason
+            ));
+        }
+        if let Some(reason) = self.no_answer() {
+            degraded.push(format!(
+                "no new workloads and labels of namespaces: {reason}"
             ));
         }
         if let Some(problem) = self.policies.problems().first() {

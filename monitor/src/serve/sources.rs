@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::{convert::Context, health::Health, watch::Sequence};
 use crate::{
-    container::{self, listing::Listing, metadata::Connection},
+    container::{self, cluster::knowledge::Cluster, listing::Listing, metadata::Connection},
     detect::{self, alert::Alert},
     engine::figures::Figures,
     event::Event,
@@ -89,6 +89,8 @@ pub struct Sources {
     pub detection: Arc<detect::figures::Figures>,
     /// Numbers about asking runtimes.
     pub enrichment: Arc<container::figures::Figures>,
+    /// What the API server has told.
+    pub cluster: Arc<Cluster>,
     /// How full the ring buffers are.
     pub rings: Arc<RingsFill>,
     /// The agent's memory.

@@ -88,7 +88,9 @@ CREATE TABLE pod (
     id INTEGER PRIMARY KEY,
     title TEXT,                     -- NAMESPACE/NAME, or its uid until its name is known
     uid TEXT, name TEXT, namespace TEXT,
-    labels TEXT                     -- JSON object
+    labels TEXT,                    -- JSON object
+    workload TEXT,                  -- KIND/NAME of what it belongs to; NULL where the API server was not asked
+    namespace_labels TEXT           -- JSON object; NULL likewise
 );
 CREATE INDEX pod_title ON pod (title);
 -- Stands for no pod.
@@ -198,13 +200,13 @@ CREATE INDEX alert_id ON alert (id);
 
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 
-CREATE VIEW pods AS SELECT title AS pod, uid, namespace, name, labels, id AS row FROM pod WHERE id <> 0;
+CREATE VIEW pods AS SELECT title AS pod, uid, namespace, name, labels, workload, namespace_labels, id AS row FROM pod WHERE id <> 0;
 
 CREATE VIEW containers AS
 SELECT c.container_id AS id,
        CASE c.runtime WHEN 1 THEN 'containerd' WHEN 2 THEN 'cri-o' WHEN 3 THEN 'docker' WHEN 4 THEN 'podman'
                       WHEN 5 THEN 'buildah' ELSE 'unknown' END AS runtime,
-       p.title AS pod, p.namespace, c.name, c.image, c.image_digest,
+       p.title AS pod, p.namespace, p.workload, c.name, c.image, c.image_digest,
        strftime('%Y-%m-%dT%H:%M:%S', c.first_seen / 1000000000, 'unixepoch') || printf('.%03dZ', c.first_seen / 1000000 % 1000) AS first_seen,
        strftime('%Y-%m-%dT%H:%M:%S', c.ended / 1000000000, 'unixepoch') || printf('.%03dZ', c.ended / 1000000 % 1000) AS ended,
        c.labels, p.uid AS pod_uid, p.labels AS pod_labels, c.sandbox, c.cgroup_path, c.id AS row
@@ -312,7 +314,7 @@ SELECT a.number, strftime('%Y-%m-%dT%H:%M:%S', a.time / 1000000000, 'unixepoch')
        CASE a.severity WHEN 1 THEN 'informational' WHEN 2 THEN 'low' WHEN 3 THEN 'medium' WHEN 4 THEN 'high'
                        WHEN 5 THEN 'critical' END AS severity,
        CASE a.attempt WHEN 1 THEN 'attempt' ELSE 'success' END AS outcome,
-       a.title, a.message, r.pid, g.exe, g.argv, p.title AS pod, c.name AS container, c.image,
+       a.title, a.message, r.pid, g.exe, g.argv, p.title AS pod, p.workload, c.name AS container, c.image,
        a.facts, a.id, a.event, a.evidence
 FROM alert a
 JOIN place l ON l.id = a.place

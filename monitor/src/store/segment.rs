@@ -17,10 +17,18 @@ use crate::proto::{kind_name, v1::EventKind};
 
 /// The schema; see `schema.sql`.
 pub const SCHEMA: &str = include_str!("schema.sql");
-/// Version of the schema. A segment of [`BEFORE`] is brought to it; one of any other version is set aside.
-pub const VERSION: i64 = 3;
-/// The version before, in which gaps had no times.
-const BEFORE: i64 = 2;
+/// Version of the schema. Segments from [`OLDEST`] on are brought to it; those of other versions are set aside.
+pub const VERSION: i64 = OLDEST + STEPS.len() as i64;
+/// The earliest version that is taken over.
+const OLDEST: i64 = 2;
+/// What each version since then changed in tables.
+const STEPS: [&str; 2] = [
+    // Gaps have times.
+    "ALTER TABLE gap ADD COLUMN since INTEGER; ALTER TABLE gap ADD COLUMN until INTEGER;
+     ALTER TABLE alert_gap ADD COLUMN since INTEGER; ALTER TABLE alert_gap ADD COLUMN until INTEGER;",
+    // Pods have what the API server knows of them.
+    "ALTER TABLE pod ADD COLUMN workload TEXT; ALTER TABLE pod ADD COLUMN namespace_labels TEXT;",
+];
 /// "WKPH", which marks the files.
 const APPLICATION: i64 = 0x574B_5048;
 /// How long a statement waits for another connection's lock.
@@ -173,7 +181,7 @@ impl Segment {
     /// # Errors
     /// When it can't be opened or written.
     pub fn renew(&self) -> anyhow::Result<()> {
-        if version(&self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?)? == BEFORE {
+        if steps_from(version(&self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?)?).is_some() {
             self.append()?;
         }
         Ok(())
@@ -266,25 +274,36 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings a segment of the version before to this one: gaps have times.
+/// Brings a segment of an earlier version to this one. Views are made anew: nothing is in them.
 fn renew(connection: &mut Connection) -> anyhow::Result<()> {
-    if version(connection)? != BEFORE {
+    let Some(steps) = steps_from(version(connection)?) else {
         return Ok(());
-    }
-    let view = SCHEMA
-        .split_inclusive(";\n")
-        .find_map(|statement| Some(&statement[statement.find("CREATE VIEW losses")?..]))
-        .context("the schema has no view of losses")?;
+    };
     let transaction = connection.transaction()?;
-    transaction.execute_batch(
-        "ALTER TABLE gap ADD COLUMN since INTEGER; ALTER TABLE gap ADD COLUMN until INTEGER;
-         ALTER TABLE alert_gap ADD COLUMN since INTEGER; ALTER TABLE alert_gap ADD COLUMN until INTEGER;
-         DROP VIEW losses;",
-    )?;
-    transaction.execute_batch(view)?;
+    let views: Vec<String> = transaction
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?
+        .query_map((), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for view in views {
+        transaction.execute_batch(&format!("DROP VIEW {view}"))?;
+    }
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    for statement in SCHEMA.split_inclusive(";\n") {
+        if let Some(start) = statement.find("CREATE VIEW ") {
+            transaction.execute_batch(&statement[start..])?;
+        }
+    }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// What has to change in a segment of a version to bring it to this one; `None` where that can't be done, or needn't.
+fn steps_from(version: i64) -> Option<&'static [&'static str]> {
+    let first = usize::try_from(version.checked_sub(OLDEST)?).ok()?;
+    STEPS.get(first..).filter(|steps| !steps.is_empty())
 }
 
 /// Sees that it is one of ours.
@@ -294,7 +313,7 @@ fn check(connection: &Connection) -> anyhow::Result<()> {
         return Err(Unfit("it is no history of Watchkeeper".to_owned()).into());
     }
     let version = version(connection)?;
-    if version == BEFORE {
+    if steps_from(version).is_some() {
         // Its content is not at fault: the next agent that can write to it brings it on.
         bail!("its schema has version {version}, and it could not be brought to {VERSION}");
     }
@@ -404,14 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_of_the_version_before_is_taken_over() {
+    fn a_segment_of_an_earlier_version_is_taken_over() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let segment = Segment::new(directory.path(), 1, 1, 1);
         let connection = segment.create(&[]).expect("made");
         // As it was: without times, and with a view of its own.
         connection
             .execute_batch(
-                "DROP VIEW losses;
+                "DROP VIEW losses; DROP VIEW pods; DROP VIEW containers; DROP VIEW alerts;
+                 ALTER TABLE pod DROP COLUMN workload; ALTER TABLE pod DROP COLUMN namespace_labels;
                  ALTER TABLE gap DROP COLUMN since; ALTER TABLE gap DROP COLUMN until;
                  ALTER TABLE alert_gap DROP COLUMN since; ALTER TABLE alert_gap DROP COLUMN until;
                  CREATE VIEW losses AS SELECT first, reason FROM gap;
@@ -433,6 +453,15 @@ mod tests {
             .query_row("SELECT class FROM losses", (), |row| row.get(0))
             .expect("read");
         assert_eq!(class, "history");
+        for view in ["pods", "containers", "alerts"] {
+            segment
+                .read()
+                .expect("read")
+                .query_row(&format!("SELECT count(workload) FROM {view}"), (), |_| {
+                    Ok(())
+                })
+                .expect(view);
+        }
     }
 
     /// The schema is documentation, too: every view can be read.

@@ -39,12 +39,14 @@ async fn rules_and_dashboard_ask_for_what_an_agent_tells() {
         return;
     }
     let _counting = Counting::on();
-    // A runtime that does not answer, and a container that may not do much.
+    // A runtime and an API server that do not answer, and a container that may not do much.
     let agent = Agent::start(&[
         "--metrics-listen",
         "127.0.0.1:0",
         "--cri-socket",
         "/nonexistent/watchkeeper.sock",
+        "--kubeconfig",
+        "/nonexistent/kubeconfig",
         "--budget",
         "process=5",
     ]);

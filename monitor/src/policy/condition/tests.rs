@@ -10,7 +10,7 @@ use super::{
 use crate::{
     container::{
         membership::{Membership, Origin},
-        model::{Container, Description, Labels, Pod},
+        model::{Container, Description, Labels, NamespaceLabels, Pod, Workload},
         registry::Place,
         shape,
     },
@@ -32,7 +32,7 @@ fn container() -> Arc<Container> {
     let path = format!("/docker/{:064x}", 1);
     let shape = shape::recognise(&path).expect("a container's");
     let container = Container::new(shape, path, 5, 1);
-    container.describe(Description {
+    let description = Description {
         name: "web".to_owned(),
         image: "quay.example/shop/web:1.2".to_owned(),
         labels: Labels::from([("tier".to_owned(), "front".to_owned())]),
@@ -41,10 +41,15 @@ fn container() -> Arc<Container> {
             name: "web-0".to_owned(),
             namespace: "shop".to_owned(),
             labels: Labels::from([("app.kubernetes.io/name".to_owned(), "web".to_owned())]),
-            namespace_labels: None,
+            workload: Workload::parse("Deployment/web"),
+            namespace_labels: NamespaceLabels::Known(Labels::from([(
+                "team".to_owned(),
+                "red".to_owned(),
+            )])),
         }),
         ..Description::default()
-    });
+    };
+    container.describe(description, |_| {});
     Arc::new(container)
 }
 
@@ -230,6 +235,16 @@ fn conditions_say_what_is_so() {
         ),
         (
             r#"container.pod.namespace == "shop" && container.image_repository == "quay.example/shop/web""#,
+            &open,
+            true,
+        ),
+        (
+            r#"container.pod.workload.kind == "Deployment" && container.pod.workload.name == "web""#,
+            &open,
+            true,
+        ),
+        (
+            r#"container.pod.namespace_labels["team"] == "red" && !("tier" in container.pod.namespace_labels)"#,
             &open,
             true,
         ),

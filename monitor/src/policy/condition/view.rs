@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     container::{
-        model::{Container, Details, Labels},
+        model::{Container, Details, Labels, Workload},
         registry::Place,
         shape::Runtime,
     },
@@ -111,6 +111,12 @@ impl<'a> View<'a> {
         self.details()
             .and_then(|details| details.description.pod.as_ref())
             .map_or(Value::Absent, |pod| Value::Text(read(pod)))
+    }
+
+    fn workload(&self, read: impl Fn(&Workload) -> &str) -> Value<'_> {
+        self.details()
+            .and_then(|details| details.description.pod.as_ref()?.workload.as_ref())
+            .map_or(Value::Absent, |workload| Value::Text(read(workload)))
     }
 
     fn labels(&self, read: impl Fn(&Details) -> Option<&Labels>) -> Value<'_> {
@@ -290,6 +296,12 @@ event_fields! {
         |view| view.pod(|pod| &pod.uid);
     "container.pod.labels", Labels, &[], &[]; "Labels of the pod.",
         |view| view.labels(|details| details.description.pod.as_ref().map(|pod| &pod.labels));
+    "container.pod.workload.kind", Text, &[], &[]; "Kind of what the pod belongs to, as \"Deployment\"; empty where the API server is not asked.",
+        |view| view.workload(|workload| &workload.kind);
+    "container.pod.workload.name", Text, &[], &[]; "Name of what the pod belongs to; empty where the API server is not asked.",
+        |view| view.workload(|workload| &workload.name);
+    "container.pod.namespace_labels", Labels, &[], &[]; "Labels of the pod's namespace; none where the API server is not asked.",
+        |view| view.labels(|details| details.description.pod.as_ref()?.namespace_labels.known());
     "target.location", Text, &["", "host", "container", "unknown"], TARGETED; "Where the process runs that something is done to; empty where there is none.",
         |view| Value::Text(view.event.target.as_ref().map_or("", |target| location(&target.place)));
     "target.outside", Bool, &[], TARGETED; "The process that something is done to is on the host or in another container.",

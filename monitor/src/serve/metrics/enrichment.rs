@@ -3,7 +3,10 @@
 use std::{fmt, sync::PoisonError};
 
 use super::{super::sources::Sources, writer::Writer};
-use crate::container::figures::{Outcome, Runtime};
+use crate::container::{
+    cluster::knowledge::Link,
+    figures::{Outcome, Runtime},
+};
 
 pub(super) fn write(sources: &Sources, writer: &mut Writer<'_>) -> fmt::Result {
     let figures = &sources.enrichment;
@@ -16,6 +19,25 @@ pub(super) fn write(sources: &Sources, writer: &mut Writer<'_>) -> fmt::Result {
             "runtime_connected",
             "Whether the container runtime answers at its CRI socket; without it pods and images have no names.",
             u64::from(connection.runtime.is_some()),
+        )?;
+    }
+    if sources.cluster.is_asked {
+        let links = sources.cluster.links();
+        writer.gauges(
+            "kubernetes_connected",
+            "Whether the API server tells of pods and of namespaces; without it new pods have no workload, and policies that select by \
+             labels of namespaces can't tell.",
+            links.map(|(resource, link)| {
+                ([("resource", resource)], u64::from(link == Link::Following))
+            }),
+        )?;
+        writer.counters(
+            "kubernetes_failures",
+            "How often following what the API server tells failed.",
+            sources
+                .cluster
+                .failures()
+                .map(|(resource, count)| ([("resource", resource)], count)),
         )?;
     }
     writer.counter(

@@ -109,9 +109,11 @@ fn caches(sources: &Sources) -> Vec<Room> {
     .map(|(name, (length, limit))| (name, length as u64, limit as u64));
     let engine = sources.figures.caches.all();
     let detection = sources.detection.caches();
+    let cluster = sources.cluster.is_asked.then(|| sources.cluster.caches());
     engine
         .into_iter()
         .chain(detection)
+        .chain(cluster.into_iter().flatten())
         .map(|cache| (cache.name, cache.get(), cache.limit))
         .chain(recent)
         .collect()

@@ -132,13 +132,25 @@ impl Inserter {
 
 fn write_pod(connection: &Connection, pod: &Pod) -> anyhow::Result<i64> {
     let labels = serde_json::to_string(&pod.labels)?;
+    let workload = pod.workload.as_ref().map(ToString::to_string);
+    let namespace_labels = match pod.namespace_labels.known() {
+        Some(labels) => Some(serde_json::to_string(labels)?),
+        None => None,
+    };
+    let told = params![
+        pod.uid,
+        pod.name,
+        pod.namespace,
+        labels,
+        workload,
+        namespace_labels
+    ];
     let found = connection
         .prepare_cached(
-            "SELECT id FROM pod WHERE uid = ?1 AND name = ?2 AND namespace = ?3 AND labels = ?4",
+            "SELECT id FROM pod WHERE uid = ?1 AND name = ?2 AND namespace = ?3 AND labels = ?4 AND workload IS ?5
+                 AND namespace_labels IS ?6",
         )?
-        .query_row(params![pod.uid, pod.name, pod.namespace, labels], |row| {
-            row.get(0)
-        })
+        .query_row(told, |row| row.get(0))
         .optional()?;
     if let Some(id) = found {
         return Ok(id);
@@ -150,8 +162,17 @@ fn write_pod(connection: &Connection, pod: &Pod) -> anyhow::Result<i64> {
     };
     connection
         .prepare_cached(
-            "INSERT INTO pod (uid, name, namespace, labels, title) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO pod (uid, name, namespace, labels, workload, namespace_labels, title)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
-        .execute(params![pod.uid, pod.name, pod.namespace, labels, title])?;
+        .execute(params![
+            pod.uid,
+            pod.name,
+            pod.namespace,
+            labels,
+            workload,
+            namespace_labels,
+            title
+        ])?;
     Ok(connection.last_insert_rowid())
 }

@@ -10,7 +10,7 @@ use rusqlite::Row;
 
 use super::{super::detail::unsigned, Reader, moment};
 use crate::container::{
-    model::{Container, Description, Details, Known, Metadata, Pod},
+    model::{Container, Description, Details, Known, Metadata, NamespaceLabels, Pod, Workload},
     registry::Place,
     shape::Runtime,
 };
@@ -74,15 +74,19 @@ impl Reader {
             .connection
             .prepare_cached(
                 "SELECT c.container_id, c.runtime, c.cgroup_path, c.cgroup_id, c.init_pid, c.first_seen, c.ended, c.metadata,
-                     c.reason, c.name, c.image, c.image_digest, c.sandbox, c.labels, p.uid, p.name, p.namespace, p.labels
+                     c.reason, c.name, c.image, c.image_digest, c.sandbox, c.labels, p.uid, p.name, p.namespace, p.labels, p.workload,
+                     p.namespace_labels
                  FROM container c LEFT JOIN pod p ON p.id = c.pod WHERE c.id = ?1",
             )?
             .query_row([id], container)
             .with_context(|| format!("reading container {id}"))?;
         let description = &mut known.details.description;
         description.labels = serde_json::from_str(&labels)?;
-        if let Some((mut pod, labels)) = pod {
+        if let Some((mut pod, labels, of_namespace)) = pod {
             pod.labels = serde_json::from_str(&labels)?;
+            if let Some(labels) = of_namespace {
+                pod.namespace_labels = NamespaceLabels::Known(serde_json::from_str(&labels)?);
+            }
             description.pod = Some(pod);
         }
         let container = Arc::new(Container::restore(known));
@@ -111,8 +115,8 @@ impl Reader {
     }
 }
 
-/// What a row of `container` says, with the labels of container and pod as they are stored.
-type ContainerRow = (Known, String, Option<(Pod, String)>);
+/// What a row of `container` says, with the labels of container, pod and namespace as they are stored.
+type ContainerRow = (Known, String, Option<(Pod, String, Option<String>)>);
 
 fn container(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
     let runtime = match row.get::<_, i64>(1)? {
@@ -129,9 +133,13 @@ fn container(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
                 uid,
                 name: row.get(15)?,
                 namespace: row.get(16)?,
+                workload: row
+                    .get::<_, Option<String>>(18)?
+                    .and_then(|text| Workload::parse(&text)),
                 ..Pod::default()
             },
             row.get(17)?,
+            row.get(19)?,
         )),
         None => None,
     };

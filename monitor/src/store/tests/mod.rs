@@ -32,7 +32,7 @@ use super::{
 use crate::{
     container::{
         membership::{Membership, Origin},
-        model::{Container, Description, Pod},
+        model::{Container, Description, NamespaceLabels, Pod, Workload},
         registry::Place,
         shape,
     },
@@ -70,7 +70,7 @@ fn new_container(number: u32) -> Arc<Container> {
     let path = format!("/docker/{number:064x}");
     let shape = shape::recognise(&path).expect("a container's");
     let container = Container::new(shape, path, u64::from(number), number);
-    container.describe(Description {
+    let description = Description {
         name: format!("web-{number}"),
         image: "registry.example/shop/web:1".to_owned(),
         image_digest: "sha256:00ff".to_owned(),
@@ -80,10 +80,14 @@ fn new_container(number: u32) -> Arc<Container> {
             name: format!("shop-{number}"),
             namespace: "shop".to_owned(),
             labels: [("app".to_owned(), "shop".to_owned())].into(),
-            namespace_labels: None,
+            workload: Workload::parse("Deployment/shop"),
+            namespace_labels: NamespaceLabels::Known(
+                [("team".to_owned(), "red".to_owned())].into(),
+            ),
         }),
         ..Description::default()
-    });
+    };
+    container.describe(description, |_| {});
     Arc::new(container)
 }
 
