@@ -22,20 +22,25 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens `suite` (such as `trixie-backports`); its lists are fetched the first time.
     pub(crate) fn open(suite: &str) -> Result<Self> {
+        Self::with("deb", suite, suite)
+    }
+
+    /// The same for packages or sources, with its lists in `directory`.
+    fn with(kind: &str, suite: &str, directory: &str) -> Result<Self> {
         let doing = format!("use Debian's suite {suite}");
         if !command::exists("apt-get") {
             bail!("could not {doing}: there is no apt-get on this system");
         }
         let archive = Self {
             suite: suite.to_owned(),
-            directory: paths::cache(Path::new("apt").join(suite))?,
+            directory: paths::cache(Path::new("apt").join(directory))?,
         };
         for sub in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(archive.directory.join(sub))
                 .with_context(|| format!("could not {doing}"))?;
         }
         let site = mirror().with_context(|| format!("could not {doing}"))?;
-        let sources = format!("deb [signed-by={KEYRING}] {site} {suite} main\n");
+        let sources = format!("{kind} [signed-by={KEYRING}] {site} {suite} main\n");
         let list = archive.directory.join("sources.list");
         let fresh = std::fs::read_to_string(&list).is_ok_and(|known| known == sources)
             && archive.has_lists();
@@ -87,6 +92,18 @@ impl Archive {
         Ok(found)
     }
 
+    /// Downloads a package of exactly this name, and unpacks it as [`Self::unpack`] does.
+    pub(crate) fn fetch(&self, package: &str, into: &Path) -> Result<()> {
+        let version = self
+            .search(|| {
+                let packages = self.packages(package)?;
+                let mut found = packages.into_iter().filter(|(name, _)| name == package);
+                Ok(found.next().map(|(_, version)| version))
+            })?
+            .with_context(|| format!("Debian's {} has no {package}", self.suite))?;
+        self.unpack(package, &version, into)
+    }
+
     /// Downloads one package and unpacks it into `into`, which must not exist yet. Nothing gets installed.
     pub(crate) fn unpack(&self, package: &str, version: &str, into: &Path) -> Result<()> {
         std::fs::create_dir_all(into)
@@ -120,9 +137,11 @@ impl Archive {
 
     fn has_lists(&self) -> bool {
         std::fs::read_dir(self.directory.join("lists")).is_ok_and(|entries| {
-            entries
-                .filter_map(Result::ok)
-                .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+            entries.filter_map(Result::ok).any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.contains("_Packages") || name.contains("_Sources")
+            })
         })
     }
 
@@ -147,6 +166,43 @@ impl Archive {
         }
         apt
     }
+}
+
+/// Fetches the source of a package of `suite`, as its authors published it, and unpacks it into `into`.
+pub(crate) fn source(suite: &str, package: &str, into: &Path) -> Result<()> {
+    let archive = Archive::with("deb-src", suite, &format!("{suite}-sources"))?;
+    std::fs::create_dir_all(into).with_context(|| format!("could not make {}", into.display()))?;
+    let mut download = archive.apt("apt-get");
+    download
+        .args(["-q", "source", "--download-only", package])
+        .current_dir(into);
+    command::run(
+        &mut download,
+        &format!("download the source of {package} of Debian's {suite}"),
+    )?;
+    let files: Vec<PathBuf> = std::fs::read_dir(into)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    let is_original = |path: &&PathBuf| path.to_string_lossy().contains(".orig.tar.");
+    let original = files
+        .iter()
+        .find(is_original)
+        .with_context(|| format!("apt-get left no source of {package} in {}", into.display()))?;
+    command::run(
+        Command::new("tar")
+            .arg("--extract")
+            .arg("--file")
+            .arg(original)
+            .arg("--directory")
+            .arg(into)
+            .arg("--strip-components=1"),
+        &format!("unpack the source of {package}"),
+    )?;
+    for file in files {
+        std::fs::remove_file(&file)
+            .with_context(|| format!("could not remove {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The mirror of the main Debian archive that the host's apt uses.

@@ -291,8 +291,11 @@ fn rows(text: &str, heading: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The variable that tells the end-to-end tests where kubectl is.
+pub(crate) const KUBECTL: &str = "WATCHKEEPER_KUBECTL";
+
 /// A kubectl with a kustomize that knows components and replacements: Debian 12's own has none.
-fn kubectl() -> Result<PathBuf> {
+pub(crate) fn kubectl() -> Result<PathBuf> {
     let root = paths::cache("tools")?.join(format!("kubectl-{SUITE}"));
     let program = root.join("usr/bin/kubectl");
     let runs = || {
@@ -305,29 +308,19 @@ fn kubectl() -> Result<PathBuf> {
     }
     println!("getting kubectl of Debian's {SUITE}: needed to {PURPOSE}");
     let archive = Archive::open(SUITE)?;
-    let version = archive
-        .search(|| {
-            let packages = archive.packages("kubectl")?;
-            let mut found = packages.into_iter().filter(|(name, _)| name == "kubectl");
-            Ok(found.next().map(|(_, version)| version))
-        })?
-        .with_context(|| format!("Debian's {SUITE} has no kubectl"))?;
     // Beside its destination, so that the last step is a rename.
     let unpacked = root.with_extension(format!("unpacking-{}", std::process::id()));
-    let moved = archive
-        .unpack("kubectl", &version, &unpacked)
-        .and_then(|()| {
-            if root.exists() {
-                fs::remove_dir_all(&root)
-                    .with_context(|| format!("could not remove the old {}", root.display()))?;
-            }
-            fs::rename(&unpacked, &root)
-                .with_context(|| format!("could not make {}", root.display()))
-        });
+    let moved = archive.fetch("kubectl", &unpacked).and_then(|()| {
+        if root.exists() {
+            fs::remove_dir_all(&root)
+                .with_context(|| format!("could not remove the old {}", root.display()))?;
+        }
+        fs::rename(&unpacked, &root).with_context(|| format!("could not make {}", root.display()))
+    });
     // Left-overs only take room.
     let _ = fs::remove_dir_all(&unpacked);
     moved?;
-    runs().with_context(|| format!("kubectl {version} does not run on this system"))?;
+    runs().context("kubectl does not run on this system")?;
     Ok(program)
 }
 

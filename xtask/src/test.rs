@@ -7,7 +7,9 @@ use anyhow::Result;
 
 use crate::report::{Outcome, Report};
 use crate::toolchain::Toolchain;
-use crate::{command, debian, fuzz, image, manifests, monitoring, packages, paths, programs, vm};
+use crate::{
+    command, debian, fuzz, image, kubernetes, manifests, monitoring, packages, paths, programs, vm,
+};
 
 /// Container runtimes and what their test images are made of.
 pub(crate) const RUNTIMES: [&str; 6] = [
@@ -103,6 +105,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         suite.args(["--", "--test-threads=1"]);
         suite.env(debian::STORE, debian::store(PURPOSE)?);
         suite.env(monitoring::PROMETHEUS, monitoring::prometheus()?);
+        suite.env(kubernetes::PROGRAMS, kubernetes::programs(PURPOSE)?);
+        suite.env(manifests::KUBECTL, manifests::kubectl()?);
         suite.env("WATCHKEEPER_RECORD", path);
         suite.env(
             "WATCHKEEPER_IMAGE",

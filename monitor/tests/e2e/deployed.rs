@@ -10,6 +10,7 @@ use watchkeeper::proto::cri::ContainerConfig;
 
 use crate::harness::agent::watchkeeper;
 use crate::harness::containerd::Place;
+use crate::harness::kubernetes::ControlPlane;
 use crate::harness::manifest::Manifest;
 use crate::harness::podman::Podman;
 use crate::harness::{command, eventually, skipped, unique};
@@ -85,6 +86,11 @@ async fn the_pod_with_all_components_watches_its_node() {
     watches_its_node("kubernetes-with-components").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_with_enrichment_watches_its_node_and_asks_the_api_server() {
+    watches_its_node("enrichment").await;
+}
+
 /// What a rendered overlay asks for is enough, and it is what the agent has.
 async fn watches_its_node(overlay: &str) {
     if skipped() {
@@ -96,9 +102,13 @@ async fn watches_its_node(overlay: &str) {
     let history = tempfile::tempdir().expect("a temporary directory can be made");
     let socket = PathBuf::from(containerd.socket());
     let directory = socket.parent().expect("it lies in a directory");
-    let manifest = Manifest::of(overlay)
+    let mut manifest = Manifest::of(overlay)
         .moves("/var/lib/watchkeeper", history.path())
         .moves("/run/containerd", directory);
+    let plane = manifest.asks_the_api_server().then(ControlPlane::start);
+    if let Some(plane) = &plane {
+        manifest = manifest.with_account_in(plane);
+    }
     let pod = containerd
         .pod_in("watchkeeper", &[], manifest.namespaces())
         .await;
@@ -108,6 +118,8 @@ async fn watches_its_node(overlay: &str) {
     assert_eq!(status["degraded"], Value::Null, "{status}");
     assert_eq!(status["runtime"]["connected"], true, "{status}");
     assert_eq!(status["history"]["directory"], "/var/lib/watchkeeper");
+    let connected = status["kubernetes"]["connected"].as_bool();
+    assert_eq!(connected, plane.is_some().then_some(true), "{status}");
 
     // What it needed for the beginning only is gone.
     let pid = pid_of(&deployed, &agent);

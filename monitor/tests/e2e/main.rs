@@ -22,6 +22,7 @@ mod health;
 mod history;
 mod isolation;
 mod json;
+mod kubernetes;
 mod losses;
 mod metrics;
 mod nsenter;

@@ -135,16 +135,28 @@ impl Containerd {
         labels: &[(&str, &str)],
         namespaces: NamespaceOption,
     ) -> Pod {
-        let name = unique("pod");
         let uid = uuid::Uuid::now_v7().to_string();
+        self.pod_of(&unique("pod"), namespace, &uid, labels, namespaces)
+            .await
+    }
+
+    /// The same for a pod that has a name and a uid.
+    pub(crate) async fn pod_of(
+        &self,
+        name: &str,
+        namespace: &str,
+        uid: &str,
+        labels: &[(&str, &str)],
+        namespaces: NamespaceOption,
+    ) -> Pod {
         let labels: HashMap<String, String> = labels
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .chain(
                 [
-                    ("io.kubernetes.pod.name", name.as_str()),
+                    ("io.kubernetes.pod.name", name),
                     ("io.kubernetes.pod.namespace", namespace),
-                    ("io.kubernetes.pod.uid", uid.as_str()),
+                    ("io.kubernetes.pod.uid", uid),
                 ]
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
             )
@@ -152,8 +164,8 @@ impl Containerd {
         let cgroup = format!("/kubepods/besteffort/pod{uid}");
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
-                name: name.clone(),
-                uid: uid.clone(),
+                name: name.to_owned(),
+                uid: uid.to_owned(),
                 namespace: namespace.to_owned(),
                 attempt: 0,
             }),
@@ -177,9 +189,9 @@ impl Containerd {
                 .expect("a sandbox can run")
                 .into_inner()
                 .pod_sandbox_id,
-            name,
+            name: name.to_owned(),
             namespace: namespace.to_owned(),
-            uid,
+            uid: uid.to_owned(),
             labels,
             cgroup,
             config,

@@ -14,6 +14,7 @@ use watchkeeper::proto::cri::{
 };
 
 use super::containerd;
+use super::kubernetes::ControlPlane;
 
 /// What the kubelet hides of /proc and /sys, and what it makes read-only (`procMount: Default`).
 const MASKED: [&str; 9] = [
@@ -42,6 +43,8 @@ pub(crate) struct Manifest {
     directory: TempDir,
     /// Paths of the node that are elsewhere on this host.
     moved: HashMap<String, PathBuf>,
+    /// What the service account gives the pod.
+    account: Option<(Mount, [KeyValue; 2])>,
 }
 
 impl Manifest {
@@ -65,7 +68,54 @@ impl Manifest {
             documents,
             directory,
             moved: HashMap::new(),
+            account: None,
         }
+    }
+
+    /// Whether the pod gets a token of its service account.
+    pub(crate) fn asks_the_api_server(&self) -> bool {
+        self.pod()["automountServiceAccountToken"] == true
+    }
+
+    /// The objects that say what the service account may do.
+    pub(crate) fn access(&self) -> Vec<Value> {
+        const KINDS: [&str; 4] = [
+            "Namespace",
+            "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
+        ];
+        let all = self.documents.iter();
+        all.filter(|document| KINDS.contains(&text(&document["kind"])))
+            .cloned()
+            .collect()
+    }
+
+    /// Makes the service account in a cluster, and gives the pod its token in the way that the API server and the kubelet do.
+    pub(crate) fn with_account_in(mut self, plane: &ControlPlane) -> Self {
+        plane.apply(&self.access());
+        let place = self.directory.path().join("account");
+        fs::create_dir_all(&place).expect("a directory can be made");
+        let token = plane.token("watchkeeper", text(&self.pod()["serviceAccountName"]));
+        fs::write(place.join("token"), token).expect("a file can be written");
+        fs::copy(plane.authority(), place.join("ca.crt")).expect("a file can be copied");
+        fs::write(place.join("namespace"), "watchkeeper").expect("a file can be written");
+        let mount = Mount {
+            container_path: "/var/run/secrets/kubernetes.io/serviceaccount".to_owned(),
+            host_path: place.display().to_string(),
+            readonly: true,
+            propagation: MountPropagation::PropagationPrivate.into(),
+        };
+        let variable = |key: &str, value: String| KeyValue {
+            key: key.to_owned(),
+            value,
+        };
+        let variables = [
+            variable("KUBERNETES_SERVICE_HOST", "127.0.0.1".to_owned()),
+            variable("KUBERNETES_SERVICE_PORT", plane.port().to_string()),
+        ];
+        self.account = Some((mount, variables));
+        self
     }
 
     /// Says that a path of the node is elsewhere on this host.
@@ -127,6 +177,7 @@ impl Manifest {
 
     fn environment(&self) -> Vec<KeyValue> {
         let variables = self.container()["env"].as_array().into_iter().flatten();
+        let of_account = self.account.iter().flat_map(|(_, variables)| variables);
         variables
             .map(|variable| {
                 let field = text(&variable["valueFrom"]["fieldRef"]["fieldPath"]);
@@ -140,6 +191,7 @@ impl Manifest {
                     value: value.to_owned(),
                 }
             })
+            .chain(of_account.cloned())
             .collect()
     }
 
@@ -164,6 +216,7 @@ impl Manifest {
                     propagation: propagation.into(),
                 }
             })
+            .chain(self.account.iter().map(|(mount, _)| mount.clone()))
             .collect()
     }
 
