@@ -15,6 +15,7 @@ use watchkeeper::proto::cri::{
 
 use super::containerd;
 use super::kubernetes::ControlPlane;
+use super::mounts::Tracefs;
 
 /// What the kubelet hides of /proc and /sys, and what it makes read-only (`procMount: Default`).
 const MASKED: [&str; 9] = [
@@ -45,6 +46,7 @@ pub(crate) struct Manifest {
     moved: HashMap<String, PathBuf>,
     /// What the service account gives the pod.
     account: Option<(Mount, [KeyValue; 2])>,
+    _tracefs: Tracefs,
 }
 
 impl Manifest {
@@ -69,6 +71,7 @@ impl Manifest {
             directory,
             moved: HashMap::new(),
             account: None,
+            _tracefs: Tracefs::ensure(),
         }
     }
 

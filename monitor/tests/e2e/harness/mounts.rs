@@ -16,6 +16,34 @@ pub(crate) fn share(directory: &Path) {
     mount(&["--make-shared"]);
 }
 
+/// The kernel's list of tracepoints where systemd mounts it on every node. What was mounted for this is unmounted when it is dropped.
+pub(crate) struct Tracefs {
+    mounted: bool,
+}
+
+impl Tracefs {
+    const PLACE: &str = "/sys/kernel/tracing";
+
+    pub(crate) fn ensure() -> Self {
+        let mounted = !Path::new(Self::PLACE).join("events").is_dir();
+        if mounted {
+            let mut mount = std::process::Command::new("mount");
+            command::succeed(mount.args(["-t", "tracefs", "tracefs", Self::PLACE]));
+        }
+        Self { mounted }
+    }
+}
+
+impl Drop for Tracefs {
+    fn drop(&mut self) {
+        if self.mounted {
+            // What still uses it keeps it until it ends.
+            let mut unmount = std::process::Command::new("umount");
+            command::output(unmount.args(["--lazy", Self::PLACE]));
+        }
+    }
+}
+
 /// Unmounts everything at and below `directory`, the latest first.
 pub(crate) fn unmount_below(directory: &Path) {
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
