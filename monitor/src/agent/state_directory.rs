@@ -5,10 +5,17 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
+
+/// How long an agent that was killed may take to end: the kernel takes its programs off one by one, and it keeps the lock until then.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When to look again whether it has.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The state directory, locked for this process. One that was made for this run and holds nothing in the end is
 /// removed again.
@@ -22,7 +29,12 @@ pub(super) struct StateDirectory {
 }
 
 impl StateDirectory {
+    /// Takes the directory, which is made if missing. An agent that has it is given [`PATIENCE`] to end.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_within(path, PATIENCE)
+    }
+
+    fn open_within(path: &Path, patience: Duration) -> anyhow::Result<Self> {
         let made = !path.exists();
         DirBuilder::new()
             .recursive(true)
@@ -36,19 +48,43 @@ impl StateDirectory {
             })?;
         let lock = File::open(path)
             .with_context(|| format!("opening the state directory {}", path.display()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_path_buf(),
-                made,
-                _lock: lock,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+        if !lock_within(&lock, path, patience)? {
+            bail!(
                 "starting the agent: another one is running with the state directory {}; stop it, or use another \
                  --state-dir",
                 path.display()
-            ),
-            Err(error) => Err(io::Error::from(error))
-                .with_context(|| format!("locking the state directory {}", path.display())),
+            );
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            made,
+            _lock: lock,
+        })
+    }
+}
+
+/// Locks it; `false` when another agent still had it in the end.
+fn lock_within(lock: &File, path: &Path, patience: Duration) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let mut is_told = false;
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < patience => {
+                if !is_told {
+                    tracing::info!(
+                        "another agent has {}: waiting whether it ends",
+                        path.display()
+                    );
+                    is_told = true;
+                }
+                thread::sleep(PAUSE);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => {
+                return Err(io::Error::from(error))
+                    .with_context(|| format!("locking the state directory {}", path.display()));
+            }
         }
     }
 }
@@ -86,9 +122,22 @@ mod tests {
     fn a_state_directory_has_one_agent() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let first = StateDirectory::open(directory.path()).expect("free");
-        let error = StateDirectory::open(directory.path()).expect_err("taken");
+        let error =
+            StateDirectory::open_within(directory.path(), Duration::ZERO).expect_err("taken");
         assert!(error.to_string().contains("another one is running"));
         drop(first);
         assert!(StateDirectory::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn an_agent_that_ends_is_waited_for() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let first = StateDirectory::open(directory.path()).expect("free");
+        let ends = thread::spawn(move || {
+            thread::sleep(PAUSE);
+            drop(first);
+        });
+        assert!(StateDirectory::open(directory.path()).is_ok());
+        ends.join().expect("it ended");
     }
 }

@@ -7,21 +7,15 @@ use watchkeeper::proto::v1::{EventKind, EventsWatchRequest, Location, event::Det
 
 use crate::harness::agent::Agent;
 use crate::harness::cgroup::Cgroup;
-use crate::harness::{eventually, skipped, unique, within};
+use crate::harness::{command, eventually, skipped, unique, within};
 
 /// Cgroups that come and go, which use up a small budget.
 const CGROUPS: usize = 100;
 /// Execs that fill the smallest ring several times over.
 const EXECS: usize = 500;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
-    if skipped() {
-        return;
-    }
-    let cgroup = Cgroup::make(&format!("/{}", unique("watchkeeper-flood")));
-    let agent = Agent::start(&["--ring-size", "64", "--metrics-listen", "127.0.0.1:0"]);
-
+/// Fills the ring while nobody reads it.
+fn flood_unread(agent: &Agent, cgroup: &Cgroup) {
     // An agent that does not run does not read.
     agent.signal(Signal::STOP);
     let mut shell: Command = cgroup.command("/bin/sh");
@@ -36,6 +30,45 @@ async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
     });
     agent.signal(Signal::CONT);
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_many_losses_the_node_is_not_served() {
+    if skipped() {
+        return;
+    }
+    let cgroup = Cgroup::make(&format!("/{}", unique("watchkeeper-flood")));
+    let agent = Agent::start(&["--ring-size", "64"]);
+    let health = |agent: &Agent, arguments: &[&str]| {
+        let outcome = command::output(&mut agent.client(arguments));
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        (outcome.status.code(), said)
+    };
+    eventually("the node is served", || {
+        (health(&agent, &["health"]).0 == Some(0)).then_some(())
+    });
+
+    // More than a thousand: each program is a process that begins and ends, too.
+    flood_unread(&agent, &cgroup);
+
+    let lost = "events were lost within 60 s, and not because a container exceeds its budget";
+    eventually("health says what is wrong", || {
+        let (code, said) = health(&agent, &["health"]);
+        (code == Some(1) && said.contains(lost)).then_some(())
+    });
+    // A restart would not help.
+    assert_eq!(health(&agent, &["health", "--live"]).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_find_no_room_are_counted_and_told_with_their_cgroup() {
+    if skipped() {
+        return;
+    }
+    let cgroup = Cgroup::make(&format!("/{}", unique("watchkeeper-flood")));
+    let agent = Agent::start(&["--ring-size", "64", "--metrics-listen", "127.0.0.1:0"]);
+
+    flood_unread(&agent, &cgroup);
 
     let mut watch = agent.live_events(EventKind::Loss).await;
     let event = watch

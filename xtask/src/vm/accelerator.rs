@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::initramfs;
 use super::kernel::Kernel;
-use super::qemu::{self, Outcome};
+use super::qemu::{self, Boot, Outcome};
 use super::tools::Tools;
 use crate::paths;
 
@@ -71,15 +71,16 @@ impl Accelerator {
         let log = paths::cache("kvm")?.join(format!("{}.log", kernel.series));
         let mut chosen = Self::Tcg;
         for accelerator in Self::HARDWARE {
-            let outcome = qemu::boot_with(
+            let machine = Boot {
                 tools,
                 accelerator,
                 kernel,
-                &probe,
-                &log,
-                Duration::from_secs(10),
-                &mut |_| (),
-            )?;
+                initramfs: &probe,
+                disk: None,
+                log: &log,
+                limit: Duration::from_secs(10),
+            };
+            let outcome = qemu::boot(&machine, &mut |_| ())?;
             if outcome == Outcome::Success {
                 chosen = accelerator;
                 break;

@@ -18,10 +18,12 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
     /// Modules that a test may need.
     pub(crate) modules: Vec<PathBuf>,
+    /// Those that a disk takes, in the order in which they are loaded.
+    pub(crate) disk_modules: Vec<PathBuf>,
 }
 
 /// Holds the release, once everything is there; the number grows when more is kept.
-const RELEASE_FILE: &str = "release-2";
+const RELEASE_FILE: &str = "release-3";
 
 /// Modules that a test may need: of filesystems, sockets and devices that a kernel may also have built in, and one to be
 /// loaded for the sake of it.
@@ -33,6 +35,22 @@ const MODULES: [&str; 7] = [
     "loop",
     "binfmt_misc",
     "dummy",
+];
+
+/// Modules that a disk of QEMU with a filesystem takes; kernels have some of them built in, and not all have each.
+const DISK_MODULES: [&str; 12] = [
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "crc16",
+    "crc32c_generic",
+    "libcrc32c",
+    "mbcache",
+    "jbd2",
+    "ext4",
 ];
 
 /// Names that a module's file may have.
@@ -60,15 +78,17 @@ impl Kernel {
                 release
             }
         };
-        let module = MODULES
-            .iter()
-            .flat_map(|name| file_names(name))
-            .map(|name| directory.join(name));
+        let kept = |modules: &[&str]| {
+            let names = modules.iter().flat_map(|name| file_names(name));
+            let paths = names.map(|name| directory.join(name));
+            paths.filter(|path| path.exists()).collect()
+        };
         Ok(Self {
             series: series.to_owned(),
             release,
             image: directory.join("vmlinuz"),
-            modules: module.filter(|path| path.exists()).collect(),
+            modules: kept(&MODULES),
+            disk_modules: kept(&DISK_MODULES),
         })
     }
 }
@@ -108,7 +128,7 @@ fn keep(archive: &Archive, package: &Package, unpacked: &Path, directory: &Path)
         archive.unpack(&modules, &package.version, &unpacked.join("modules"))?;
         places.push(unpacked.join("modules"));
     }
-    for module in MODULES {
+    for module in MODULES.iter().chain(&DISK_MODULES) {
         let names = file_names(module);
         let is_module = |name: &str| names.iter().any(|wanted| wanted == name);
         if let Some(file) = places.iter().find_map(|place| find_file(place, &is_module)) {

@@ -6,6 +6,7 @@ mod cpio;
 mod initramfs;
 mod kernel;
 mod qemu;
+mod reboot;
 mod signals;
 mod tools;
 
@@ -23,12 +24,15 @@ use crate::toolchain::Toolchain;
 use crate::{paths, programs};
 use accelerator::Accelerator;
 use kernel::Kernel;
-use qemu::Outcome;
+use qemu::{Boot, Outcome};
 use signals::{OfHost, Signals};
 use tools::Tools;
 
 /// What is run when nothing else is asked for: the oldest supported series and the newest.
 pub(crate) const DEFAULT_KERNELS: [&str; 2] = ["5.10", "7.3"];
+
+/// Process 1 of a machine that tests.
+const INIT: &str = concat!(include_str!("machine.sh"), include_str!("tests.sh"));
 
 /// For one machine, emulated on a busy host.
 const LIMIT: Duration = Duration::from_secs(1_200);
@@ -75,7 +79,7 @@ pub(crate) struct Programs {
 /// How many machines run at a time: one uses one CPU.
 const AT_A_TIME: usize = 2;
 
-/// Tests in each of the machines, two at a time, and adds a step for each.
+/// Tests in each of the machines, two at a time, and adds a step for each part of it.
 pub(crate) fn test_all(
     machines: Vec<(String, Result<Machine>)>,
     programs: &Programs,
@@ -90,9 +94,18 @@ pub(crate) fn test_all(
             let Some((series, machine)) = next else {
                 return done;
             };
-            let start = Instant::now();
-            let result = machine.and_then(|machine| machine.test(programs));
-            done.push((series, result, start.elapsed()));
+            let machine = match machine {
+                Ok(machine) => machine,
+                Err(error) => {
+                    done.push((series, "", Err(error), Duration::ZERO));
+                    continue;
+                }
+            };
+            for part in PARTS {
+                let start = Instant::now();
+                let result = (part.run)(&machine, programs);
+                done.push((series.clone(), part.name, result, start.elapsed()));
+            }
         }
     };
     let mut done: Vec<_> = thread::scope(|scope| {
@@ -103,10 +116,29 @@ pub(crate) fn test_all(
             .collect()
     });
     done.sort_by_key(|(series, ..)| kernel::numbers(series));
-    for (series, result, time) in done {
-        report.add(&format!("virtual machine, kernel {series}"), result, time);
+    for (series, part, result, time) in done {
+        let step = format!("virtual machine, kernel {series}{part}");
+        report.add(&step, result, time);
     }
 }
+
+/// What is done with a machine.
+struct Part {
+    /// What it is called after the machine's name.
+    name: &'static str,
+    run: fn(&Machine, &Programs) -> Result<report::Outcome>,
+}
+
+const PARTS: [Part; 2] = [
+    Part {
+        name: "",
+        run: Machine::test,
+    },
+    Part {
+        name: ", started anew",
+        run: Machine::reboot,
+    },
+];
 
 /// Where the machines' consoles are kept.
 fn logs() -> PathBuf {
@@ -161,7 +193,7 @@ impl Machine {
         ];
         let initramfs = initramfs::build(
             &self.tools.busybox(),
-            include_str!("init.sh"),
+            INIT,
             &programs,
             &self.kernel.modules,
             &[("/etc/selinux.policy", &self.selinux_policy)],
@@ -188,15 +220,16 @@ impl Machine {
                 start.elapsed().as_secs_f32()
             );
         };
-        let outcome = qemu::boot_with(
-            &self.tools,
-            self.accelerator,
-            &self.kernel,
-            &initramfs,
-            &log,
-            LIMIT,
-            &mut progress,
-        )?;
+        let machine = Boot {
+            tools: &self.tools,
+            accelerator: self.accelerator,
+            kernel: &self.kernel,
+            initramfs: &initramfs,
+            disk: None,
+            log: &log,
+            limit: LIMIT,
+        };
+        let outcome = qemu::boot(&machine, &mut progress)?;
         let seconds = start.elapsed().as_secs_f32();
         for remark in signals.remarks().chain(rules.remarks()) {
             println!("vm {series}: {remark}");

@@ -23,17 +23,32 @@ pub(crate) enum Outcome {
     Failure(String),
 }
 
-/// Boots `kernel` with `initramfs` and waits for its verdict. `progress` gets what `/init` says before that.
-/// The console goes to `log`. The machine is gone when this returns.
-pub(crate) fn boot_with(
-    tools: &Tools,
-    accelerator: Accelerator,
-    kernel: &Kernel,
-    initramfs: &[u8],
-    log: &Path,
-    limit: Duration,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Outcome> {
+/// What a machine consists of.
+pub(crate) struct Boot<'a> {
+    pub(crate) tools: &'a Tools,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) initramfs: &'a [u8],
+    /// A file that is its disk.
+    pub(crate) disk: Option<&'a Path>,
+    /// Where its console goes.
+    pub(crate) log: &'a Path,
+    /// How long it may take.
+    pub(crate) limit: Duration,
+}
+
+/// Boots a machine and waits for its verdict. `progress` gets what `/init` says before that. The machine is gone when this returns,
+/// as if somebody had pulled the plug.
+pub(crate) fn boot(machine: &Boot<'_>, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let Boot {
+        tools,
+        accelerator,
+        kernel,
+        initramfs,
+        disk,
+        log,
+        limit,
+    } = *machine;
     let mut console =
         File::create(log).with_context(|| format!("could not write {}", log.display()))?;
     let archive = log.with_extension("cpio");
@@ -66,6 +81,10 @@ pub(crate) fn boot_with(
         "-append",
         "console=ttyS0 panic=-1 loglevel=4 lsm=lockdown,yama,selinux,bpf",
     ]);
+    if let Some(disk) = disk {
+        let drive = format!("file={},if=virtio,format=raw", disk.display());
+        qemu.args(["-drive", &drive]);
+    }
     qemu.stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
