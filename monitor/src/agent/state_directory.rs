@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::{fs::DirBuilderExt as _, net::UnixStream},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
+
+use super::SOCKET;
 
 /// How long an agent that was killed may take to end: the kernel takes its programs off one by one, and it keeps the lock until then.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +31,7 @@ pub(super) struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Takes the directory, which is made if missing. An agent that has it is given [`PATIENCE`] to end.
+    /// Takes the directory, which is made if missing. An agent that has it and does not answer is given [`PATIENCE`] to end.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         Self::open_within(path, PATIENCE)
     }
@@ -63,29 +65,32 @@ impl StateDirectory {
     }
 }
 
-/// Locks it; `false` when another agent still had it in the end.
+/// Locks it; `false` when another agent has it, which answers at the socket or still had it in the end.
 fn lock_within(lock: &File, path: &Path, patience: Duration) -> anyhow::Result<bool> {
+    // One that was just killed may still seem to answer.
+    const ANSWERS: u32 = 3;
     let start = Instant::now();
+    let mut answers = 0;
     let mut is_told = false;
     loop {
         match flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < patience => {
-                if !is_told {
-                    tracing::info!(
-                        "another agent has {}: waiting whether it ends",
-                        path.display()
-                    );
-                    is_told = true;
-                }
-                thread::sleep(PAUSE);
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(error) => {
                 return Err(io::Error::from(error))
                     .with_context(|| format!("locking the state directory {}", path.display()));
             }
         }
+        if UnixStream::connect(path.join(SOCKET)).is_ok() {
+            answers += 1;
+        } else if !is_told {
+            tracing::info!("waiting until the agent that has {} ends", path.display());
+            is_told = true;
+        }
+        if answers == ANSWERS || start.elapsed() >= patience {
+            return Ok(false);
+        }
+        thread::sleep(PAUSE);
     }
 }
 

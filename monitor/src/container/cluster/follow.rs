@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::PartialObjectMeta,
     runtime::{
         utils::Backoff as _,
@@ -206,6 +206,7 @@ impl Server {
             )?,
             Self::Kubeconfig(path) => by_file(path)
                 .await
+                .map_err(|error| anyhow::anyhow!("{}", root_cause(&error)))
                 .with_context(|| format!("reading {}", path.display()))?,
         };
         config.connect_timeout = Some(CONNECT);
@@ -213,9 +214,9 @@ impl Server {
     }
 }
 
-async fn by_file(path: &Path) -> anyhow::Result<Config> {
+async fn by_file(path: &Path) -> Result<Config, KubeconfigError> {
     let file = Kubeconfig::read_from(path)?;
-    Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await
 }
 
 /// What is wrong, in words of the API server where it has some.
