@@ -105,6 +105,10 @@ pub(super) struct Filter {
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
 
+    /// Only pods of this workload, such as deployment/web; may be given more than once. Known where the API server is asked
+    #[arg(long, value_name = "KIND/NAME", value_parser = workload)]
+    workload: Vec<String>,
+
     /// Only this container, by name or the beginning of its id; may be given more than once
     #[arg(long, value_name = "NAME|ID")]
     container: Vec<String>,
@@ -139,14 +143,25 @@ pub(super) struct Filter {
 }
 
 fn pod(text: &str) -> Result<String, String> {
-    match text.split_once('/') {
-        Some((namespace, name))
-            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("give it as NAMESPACE/NAME".to_owned()),
+    if is_pair(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("give it as NAMESPACE/NAME".to_owned())
     }
+}
+
+fn workload(text: &str) -> Result<String, String> {
+    if is_pair(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("give it as KIND/NAME, and the namespace with --namespace".to_owned())
+    }
+}
+
+fn is_pair(text: &str) -> bool {
+    let mut parts = text.split('/');
+    let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty());
+    is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none()
 }
 
 impl From<Filter> for v1::Filter {
@@ -162,6 +177,7 @@ impl From<Filter> for v1::Filter {
             arguments: filter.argv,
             uids: filter.uid,
             pids: filter.pid,
+            workloads: filter.workload,
         }
     }
 }

@@ -38,6 +38,13 @@ impl Wanted {
         {
             return Err(format!("pod `{pod}` is not NAMESPACE/NAME"));
         }
+        if let Some(workload) = filter
+            .workloads
+            .iter()
+            .find(|workload| !workload.contains('/'))
+        {
+            return Err(format!("workload `{workload}` is not KIND/NAME"));
+        }
         let labels = filter
             .labels
             .iter()
@@ -66,12 +73,14 @@ impl Wanted {
             namespaces,
             containers,
             images,
+            workloads,
             ..
         } = &self.filter;
         !(pods.is_empty()
             && namespaces.is_empty()
             && containers.is_empty()
             && images.is_empty()
+            && workloads.is_empty()
             && self.labels.is_empty())
     }
 
@@ -114,6 +123,7 @@ impl Wanted {
             containers,
             containers_only,
             images,
+            workloads,
             ..
         } = &self.filter;
         let Some(container) = container else {
@@ -134,6 +144,14 @@ impl Wanted {
             });
         let in_namespaces = namespaces.is_empty()
             || pod_matches(&|namespace, _| namespaces.iter().any(|wanted| wanted == namespace));
+        let workload = pod.and_then(|pod| pod.workload.as_ref());
+        let in_workloads = workloads.is_empty()
+            || workload.is_some_and(|workload| {
+                let mut wanted = workloads.iter().filter_map(|text| text.split_once('/'));
+                wanted.any(|(kind, name)| {
+                    workload.kind.eq_ignore_ascii_case(kind) && workload.name == name
+                })
+            });
         let in_containers = containers.is_empty()
             || containers.iter().any(|wanted| {
                 !wanted.is_empty()
@@ -149,7 +167,7 @@ impl Wanted {
                 .or_else(|| description.labels.get(key));
             found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
         });
-        in_pods && in_namespaces && in_containers && of_images && labelled
+        in_pods && in_namespaces && in_workloads && in_containers && of_images && labelled
     }
 
     fn process(&self, process: Option<&Process>) -> bool {
@@ -257,7 +275,10 @@ pub fn time(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{model::Pod, shape};
+    use crate::container::{
+        model::{Pod, Workload},
+        shape,
+    };
 
     fn container() -> Container {
         let path = format!("/docker/{:064x}", 0xabc);
@@ -268,6 +289,7 @@ mod tests {
             details.description.pod = Some(Pod {
                 name: "shop-1".to_owned(),
                 namespace: "shop".to_owned(),
+                workload: Workload::parse("Deployment/shop"),
                 ..Pod::default()
             });
         });
@@ -333,6 +355,22 @@ mod tests {
                     ..v1::Filter::default()
                 },
                 true,
+                false,
+            ),
+            (
+                v1::Filter {
+                    workloads: list(&["statefulset/db", "deployment/shop"]),
+                    ..v1::Filter::default()
+                },
+                true,
+                false,
+            ),
+            (
+                v1::Filter {
+                    workloads: list(&["Deployment/Shop", "shop/Deployment"]),
+                    ..v1::Filter::default()
+                },
+                false,
                 false,
             ),
             (

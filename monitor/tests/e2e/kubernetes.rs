@@ -194,7 +194,15 @@ async fn alerts_have_workloads_and_policies_select_by_labels_of_namespaces() {
     });
     assert!(!says_why(&status(&agent)));
 
-    // History has it as well.
+    // They are found by it, and history has it as well.
+    let of_workload = json_of(&agent, &["alerts", "--workload", "deployment/web"]);
+    let mut pods = of_workload
+        .iter()
+        .map(|alert| &alert["container"]["pod"]["uid"]);
+    assert!(
+        pods.len() > 0 && pods.all(|uid| *uid == *web.uid),
+        "{of_workload:?}"
+    );
     let rows = agent.query(&[
         "sql",
         "SELECT DISTINCT pod, workload FROM alerts WHERE rule = 'red.no-id'",
