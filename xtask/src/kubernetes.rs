@@ -12,7 +12,7 @@ use crate::archive::{self, Archive};
 use crate::{command, packages, paths};
 
 /// The variable that tells the end-to-end tests where the programs are.
-pub(crate) const PROGRAMS: &str = "WATCHKEEPER_KUBERNETES";
+pub(crate) const PROGRAMS: &str = "WATCHKEEPER_CONTROL_PLANE";
 
 /// The suite whose source of Kubernetes is complete, and its compiler.
 const SUITE: &str = "bookworm";

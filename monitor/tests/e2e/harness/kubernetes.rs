@@ -65,7 +65,7 @@ impl ControlPlane {
     }
 
     fn program(&self, name: &str) -> Command {
-        let directory = provided("WATCHKEEPER_KUBERNETES", "kubernetes/bin");
+        let directory = provided("WATCHKEEPER_CONTROL_PLANE", "kubernetes/bin");
         let mut command = Command::new(directory.join(name));
         command.current_dir(self.directory.path());
         command
