@@ -10,9 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    net::sockopt::socket_peercred,
+};
 
 use super::SOCKET;
+use crate::process::{execution::ProcessKey, procfs};
 
 /// How long an agent that was killed may take to end: the kernel takes its programs off one by one, and it keeps the lock until then.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,10 +71,7 @@ impl StateDirectory {
 
 /// Locks it; `false` when another agent has it, which answers at the socket or still had it in the end.
 fn lock_within(lock: &File, path: &Path, patience: Duration) -> anyhow::Result<bool> {
-    // One that was just killed may still seem to answer.
-    const ANSWERS: u32 = 3;
     let start = Instant::now();
-    let mut answers = 0;
     let mut is_told = false;
     loop {
         match flock(lock, FlockOperation::NonBlockingLockExclusive) {
@@ -81,17 +82,28 @@ fn lock_within(lock: &File, path: &Path, patience: Duration) -> anyhow::Result<b
                     .with_context(|| format!("locking the state directory {}", path.display()));
             }
         }
-        if UnixStream::connect(path.join(SOCKET)).is_ok() {
-            answers += 1;
-        } else if !is_told {
+        if start.elapsed() >= patience || is_served(&path.join(SOCKET)) {
+            return Ok(false);
+        }
+        if !is_told {
             tracing::info!("waiting until the agent that has {} ends", path.display());
             is_told = true;
         }
-        if answers == ANSWERS || start.elapsed() >= patience {
-            return Ok(false);
-        }
         thread::sleep(PAUSE);
     }
+}
+
+/// Whether an agent listens at a socket that is not about to end: the kernel closes the socket of one that was killed last of all.
+fn is_served(socket: &Path) -> bool {
+    let peer = UnixStream::connect(socket).and_then(|stream| Ok(socket_peercred(&stream)?));
+    let Some(pid) = peer
+        .ok()
+        .and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
+    else {
+        return false;
+    };
+    procfs::start_ticks(pid)
+        .is_some_and(|start_ticks| procfs::is_whole(ProcessKey { pid, start_ticks }))
 }
 
 impl Drop for StateDirectory {
