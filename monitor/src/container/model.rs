@@ -277,13 +277,18 @@ impl Container {
         self.is_new() && self.details().metadata != Metadata::Complete
     }
 
-    /// Whether it is so new that what policies select by may still come: its name and pod, and the labels of its namespace.
+    /// Whether it is so new that what it is selected by may still come: its name and pod, and where the API server is asked, the
+    /// workload and the labels of its namespace.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         let details = self.details();
         let pod = details.description.pod.as_ref();
-        let is_labelled = pod.is_none_or(|pod| pod.namespace_labels != NamespaceLabels::Pending);
-        self.is_new() && (details.metadata != Metadata::Complete || !is_labelled)
+        let is_told = pod.is_none_or(|pod| match pod.namespace_labels {
+            NamespaceLabels::Unknown => true,
+            NamespaceLabels::Pending => false,
+            NamespaceLabels::Known(_) => pod.workload.is_some(),
+        });
+        self.is_new() && (details.metadata != Metadata::Complete || !is_told)
     }
 
     fn is_new(&self) -> bool {

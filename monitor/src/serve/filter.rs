@@ -96,10 +96,15 @@ impl Wanted {
         }
     }
 
-    /// Whether it hangs on what the runtime has yet to say of a container.
+    /// Whether it hangs on what the runtime, or the API server, has yet to say of a container.
     #[must_use]
     pub fn is_undecided(&self, container: Option<&Container>) -> bool {
-        self.names_containers() && container.is_some_and(Container::is_unnamed)
+        let may_change = if self.filter.workloads.is_empty() {
+            Container::is_unnamed
+        } else {
+            Container::is_unsettled
+        };
+        self.names_containers() && container.is_some_and(may_change)
     }
 
     /// Whether a time is after all that is wanted.
@@ -276,7 +281,7 @@ pub fn time(
 mod tests {
     use super::*;
     use crate::container::{
-        model::{Pod, Workload},
+        model::{Labels, Metadata, NamespaceLabels, Pod, Workload},
         shape,
     };
 
@@ -388,6 +393,41 @@ mod tests {
             assert_eq!(wanted.place(Some(&container)), in_container, "{filter:?}");
             assert_eq!(wanted.place(None), on_host, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn a_workload_that_is_not_told_yet_is_waited_for() {
+        let container = container();
+        container.learn(|details| {
+            details.metadata = Metadata::Complete;
+            if let Some(pod) = &mut details.description.pod {
+                pod.workload = None;
+                pod.namespace_labels = NamespaceLabels::Pending;
+            }
+        });
+        let by_workload = wanted(v1::Filter {
+            workloads: list(&["deployment/shop"]),
+            ..v1::Filter::default()
+        });
+        let by_namespace = wanted(v1::Filter {
+            namespaces: list(&["shop"]),
+            ..v1::Filter::default()
+        });
+        assert!(by_workload.is_undecided(Some(&container)));
+        assert!(!by_namespace.is_undecided(Some(&container)));
+        container.learn(|details| {
+            if let Some(pod) = &mut details.description.pod {
+                pod.namespace_labels = NamespaceLabels::Known(Labels::new());
+            }
+        });
+        assert!(by_workload.is_undecided(Some(&container)), "half of it");
+        container.learn(|details| {
+            if let Some(pod) = &mut details.description.pod {
+                pod.workload = Workload::parse("Deployment/shop");
+            }
+        });
+        assert!(!by_workload.is_undecided(Some(&container)));
+        assert!(by_workload.place(Some(&container)));
     }
 
     #[test]

@@ -220,16 +220,7 @@ impl Machine {
                 start.elapsed().as_secs_f32()
             );
         };
-        let machine = Boot {
-            tools: &self.tools,
-            accelerator: self.accelerator,
-            kernel: &self.kernel,
-            initramfs: &initramfs,
-            disk: None,
-            log: &log,
-            limit: LIMIT,
-        };
-        let outcome = qemu::boot(&machine, &mut progress)?;
+        let outcome = self.boot(&initramfs, None, &log, &mut progress)?;
         let seconds = start.elapsed().as_secs_f32();
         for remark in signals.remarks().chain(rules.remarks()) {
             println!("vm {series}: {remark}");
@@ -257,6 +248,26 @@ impl Machine {
             }
         };
         Ok(outcome)
+    }
+
+    /// Boots it with this root and disk, and waits for its verdict.
+    fn boot(
+        &self,
+        initramfs: &[u8],
+        disk: Option<&Path>,
+        log: &Path,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Outcome> {
+        let machine = Boot {
+            tools: &self.tools,
+            accelerator: self.accelerator,
+            kernel: &self.kernel,
+            initramfs,
+            disk,
+            log,
+            limit: LIMIT,
+        };
+        qemu::boot(&machine, progress)
     }
 }
 

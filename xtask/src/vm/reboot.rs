@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::qemu::{self, Boot, Outcome};
-use super::{LIMIT, Machine, Programs, initramfs, logs, print_end};
+use super::qemu::Outcome;
+use super::{Machine, Programs, initramfs, logs, print_end};
 use crate::{command, packages, report};
 
 /// Bytes of the disk.
@@ -69,16 +69,9 @@ impl Machine {
                     start.elapsed().as_secs_f32()
                 );
             };
-            let machine = Boot {
-                tools: &self.tools,
-                accelerator: self.accelerator,
-                kernel: &self.kernel,
-                initramfs: &initramfs,
-                disk: Some(&disk),
-                log: &log,
-                limit: LIMIT,
-            };
-            if let Outcome::Failure(why) = qemu::boot(&machine, &mut progress)? {
+            if let Outcome::Failure(why) =
+                self.boot(&initramfs, Some(&disk), &log, &mut progress)?
+            {
                 print_end(&log);
                 println!(
                     "vm {series}: boot {boot}: {why}; console in {}",

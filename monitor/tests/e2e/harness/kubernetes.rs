@@ -39,7 +39,7 @@ impl ControlPlane {
         plane.write_keys();
         plane.start_etcd();
         plane.start_api_server();
-        let administrator = plane.kubeconfig(ADMINISTRATOR);
+        let administrator = plane.kubeconfig("administrator", ADMINISTRATOR);
         let mut controllers = plane.program("kube-controller-manager");
         controllers
             .arg(format!("--kubeconfig={}", administrator.display()))
@@ -186,9 +186,9 @@ impl ControlPlane {
         command::succeed(&mut self.kubectl(&create))
     }
 
-    /// A file that tells how to reach it with a token.
-    pub(crate) fn kubeconfig(&self, token: &str) -> PathBuf {
-        let path = self.file(&format!("kubeconfig-{}", token.len()));
+    /// A file that tells how `who` reaches it, with their token.
+    pub(crate) fn kubeconfig(&self, who: &str, token: &str) -> PathBuf {
+        let path = self.file(&format!("kubeconfig-{who}"));
         let content = json!({
             "apiVersion": "v1",
             "kind": "Config",
