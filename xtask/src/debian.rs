@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{archive, command, packages, paths};
+use crate::{archive, command, kept, packages, paths};
 
 /// The variable that tells the end-to-end tests where the store is.
 pub(crate) const STORE: &str = "WATCHKEEPER_DEBIAN";
@@ -69,29 +69,22 @@ const ROOM: u64 = 3 << 30;
 /// The directory of the store, for podman's option `--storage-opt overlay.imagestore=…`. Needs root.
 pub(crate) fn store(purpose: &str) -> Result<PathBuf> {
     let directory = paths::cache("debian")?;
-    let (store, complete) = (directory.join("store"), directory.join("complete"));
+    let store = directory.join("store");
     let recipe = format!("{NAME} {SUITE} {INSTALLED:?} {INSTALLABLE} {REPOSITORY}");
-    if fs::read_to_string(&complete).is_ok_and(|made| made == recipe) {
-        return Ok(store);
-    }
-    packages::ensure(&["mmdebstrap", "podman", "runc"], purpose)?;
-    println!(
-        "making an image of Debian in {}: needed to {purpose}",
-        directory.display()
-    );
-    // An older image, or what a broken-off run left.
-    fs::remove_dir_all(&directory)
-        .with_context(|| format!("could not remove {}", directory.display()))?;
-    fs::create_dir_all(&store).with_context(|| format!("could not make {}", store.display()))?;
-    let work = workplace(&directory);
-    let archive = work.join(format!("watchkeeper-debian-{}.tar", std::process::id()));
-    let made = make(&archive, &work).and_then(|()| import(&archive, &store));
-    // In the way of nothing but space; there is none to remove where it could not be made.
-    let _ = fs::remove_file(&archive);
-    made?;
-    // Written last: what a broken-off run left is not taken for a store.
-    fs::write(&complete, recipe)
-        .with_context(|| format!("could not write {}", complete.display()))?;
+    kept::once(&directory, &recipe, || {
+        packages::ensure(&["mmdebstrap", "podman", "runc"], purpose)?;
+        println!(
+            "making an image of Debian in {}: needed to {purpose}",
+            directory.display()
+        );
+        fs::create_dir(&store).with_context(|| format!("could not make {}", store.display()))?;
+        let work = workplace(&directory);
+        let archive = work.join(format!("watchkeeper-debian-{}.tar", std::process::id()));
+        let made = make(&archive, &work).and_then(|()| import(&archive, &store));
+        // In the way of nothing but space; there is none to remove where it could not be made.
+        let _ = fs::remove_file(&archive);
+        made
+    })?;
     Ok(store)
 }
 

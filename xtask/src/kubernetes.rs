@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::archive::{self, Archive};
-use crate::{command, packages, paths};
+use crate::{command, kept, packages, paths};
 
 /// The variable that tells the end-to-end tests where the programs are.
 pub(crate) const PROGRAMS: &str = "WATCHKEEPER_CONTROL_PLANE";
@@ -36,20 +36,20 @@ go build -tags providerless -ldflags '-s -w' -o "$GOPATH/../bin/" ./cmd/kube-api
 /// The directory with the programs `etcd`, `kube-apiserver` and `kube-controller-manager`.
 pub(crate) fn programs(purpose: &str) -> Result<PathBuf> {
     let directory = paths::cache("kubernetes")?;
-    let (bin, complete) = (directory.join("bin"), directory.join("complete"));
-    let recipe = format!("{SUITE} {COMPILER:?} {BUILD}");
-    if fs::read_to_string(&complete).is_ok_and(|made| made == recipe) {
-        return Ok(bin);
-    }
-    packages::ensure(&["openssl"], purpose)?;
-    println!(
-        "building Kubernetes' API server in {}, which takes some minutes: needed to {purpose}",
-        directory.display()
-    );
-    // Older programs, or what a broken-off run left.
-    fs::remove_dir_all(&directory)
-        .with_context(|| format!("could not remove {}", directory.display()))?;
-    let work = directory.join("work");
+    let bin = directory.join("bin");
+    kept::once(&directory, &format!("{SUITE} {COMPILER:?} {BUILD}"), || {
+        packages::ensure(&["openssl"], purpose)?;
+        println!(
+            "building Kubernetes' API server in {}, which takes some minutes: needed to {purpose}",
+            directory.display()
+        );
+        build(&directory.join("work"), &bin)
+    })?;
+    Ok(bin)
+}
+
+/// Builds in `work`, which is removed again, and puts the programs into `bin`.
+fn build(work: &Path, bin: &Path) -> Result<()> {
     let binaries = Archive::open(SUITE)?;
     for package in COMPILER {
         binaries.fetch(package, &work.join("compiler"))?;
@@ -57,19 +57,15 @@ pub(crate) fn programs(purpose: &str) -> Result<PathBuf> {
     binaries.fetch("etcd-server", &work.join("etcd"))?;
     archive::source(SUITE, "kubernetes", &work.join("source"))?;
     command::run(
-        Command::new("sh").args(["-euc", BUILD]).current_dir(&work),
+        Command::new("sh").args(["-euc", BUILD]).current_dir(work),
         "build Kubernetes' API server",
     )?;
     let moved = |from: &str, to: &Path| {
         let from = work.join(from);
         fs::rename(&from, to).with_context(|| format!("could not move {}", from.display()))
     };
-    moved("bin", &bin)?;
+    moved("bin", bin)?;
     moved("etcd/usr/bin/etcd", &bin.join("etcd"))?;
     // The compiler and what it made on the way are large.
-    fs::remove_dir_all(&work).with_context(|| format!("could not remove {}", work.display()))?;
-    // Written last: what a broken-off run left is not taken for programs.
-    fs::write(&complete, recipe)
-        .with_context(|| format!("could not write {}", complete.display()))?;
-    Ok(bin)
+    fs::remove_dir_all(work).with_context(|| format!("could not remove {}", work.display()))
 }

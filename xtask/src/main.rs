@@ -9,6 +9,7 @@ mod debian;
 mod fuzz;
 mod image;
 mod install;
+mod kept;
 mod kubernetes;
 mod manifests;
 mod monitoring;
