@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{Wanted, WantedAlerts},
+    filter::WantedAlerts,
     sources::Sources,
     watch::{self, Messages, Range, Told},
 };
@@ -77,7 +77,7 @@ impl v1::alerts_server::Alerts for Sources {
         .map_err(refused)?;
         let messages = AlertMessages {
             wanted: WantedAlerts {
-                wanted: Wanted::new(request.filter, range.since, range.until).map_err(refused)?,
+                wanted: self.wanted(request.filter, range.since, range.until)?,
                 rules: request.rules,
                 min_severity: request.min_severity,
             },

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, Context},
-    filter::{Wanted, WantedEvents},
+    filter::WantedEvents,
     particulars::Particulars,
     sources::Sources,
     watch::{self, Messages, Range, Told},
@@ -90,7 +90,7 @@ impl v1::events_server::Events for Sources {
         };
         let messages = EventMessages {
             wanted: WantedEvents {
-                wanted: Wanted::new(request.filter, range.since, range.until).map_err(refused)?,
+                wanted: self.wanted(request.filter, range.since, range.until)?,
                 kinds: request.kinds,
                 particulars,
             },

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert,
-    filter::{self, Wanted, WantedAlerts, WantedEvents},
+    filter::{self, WantedAlerts, WantedEvents},
     particulars::Particulars,
     sources::Sources,
 };
@@ -97,7 +97,7 @@ impl v1::history_server::History for Sources {
         let refused = Status::invalid_argument;
         let since = filter::time("since", request.since).map_err(refused)?;
         let until = filter::time("until", request.until).map_err(refused)?;
-        let wanted = Wanted::new(request.filter, since, until).map_err(refused)?;
+        let wanted = self.wanted(request.filter, since, until)?;
         let alerts = WantedAlerts {
             wanted: wanted.clone(),
             rules: Vec::new(),

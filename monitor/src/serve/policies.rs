@@ -85,7 +85,7 @@ impl v1::policies_server::Policies for Sources {
         let refused = Status::invalid_argument;
         let since = filter::time("since", request.since).map_err(refused)?;
         let until = filter::time("until", request.until).map_err(refused)?;
-        let wanted = Wanted::new(request.filter, since, until).map_err(refused)?;
+        let wanted = self.wanted(request.filter, since, until)?;
         let sources = sources(request.files)?;
         let (store, lacks) = self.up_to_now().await?;
         let place = self.place_for_a_question().await?;

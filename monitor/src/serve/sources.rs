@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
-use super::{convert::Context, health::Health, watch::Sequence};
+use super::{convert::Context, filter::Wanted, health::Health, watch::Sequence};
 use crate::{
     container::{self, cluster::knowledge::Cluster, listing::Listing, metadata::Connection},
     detect::{self, alert::Alert},
@@ -23,6 +23,7 @@ use crate::{
         rings::RingsFill,
     },
     policy::live::LivePolicies,
+    proto::v1,
     store::{
         Store,
         past::{Narrow, Past},
@@ -129,6 +130,28 @@ impl Sources {
         found.ok_or_else(|| {
             Status::not_found(format!("there is no alert {id} in this node's history"))
         })
+    }
+
+    /// What a request asks for.
+    ///
+    /// # Errors
+    /// When it is wrong, or asks by what this agent never knows: nothing to be found would be taken for nothing that happened.
+    pub fn wanted(
+        &self,
+        filter: Option<v1::Filter>,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> Result<Wanted, Status> {
+        let by_workload = filter
+            .as_ref()
+            .is_some_and(|filter| !filter.workloads.is_empty());
+        if by_workload && !self.cluster.is_asked {
+            return Err(Status::failed_precondition(
+                "workloads of pods are not known here, as the agent does not ask the API server: switch `enrichment` on in its \
+                 configuration, or narrow by pod or label",
+            ));
+        }
+        Wanted::new(filter, since, until).map_err(Status::invalid_argument)
     }
 
     /// Clients that follow a stream.

@@ -214,3 +214,24 @@ async fn alerts_have_workloads_and_policies_select_by_labels_of_namespaces() {
         "{rows}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_api_server_nobody_is_told_that_a_workload_did_nothing() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    for stream in ["alerts", "events"] {
+        let outcome = command::output(&mut agent.client(&[stream, "--workload", "deployment/web"]));
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert!(
+            !outcome.status.success() && outcome.stdout.is_empty(),
+            "{said}"
+        );
+        assert!(
+            said.contains("workloads of pods are not known here"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::container::Container;
 pub(crate) fn run() -> Result<()> {
     let mut container = Container::start()?;
     println!(
-        "demo: started a service in container {:.12} of pod {}",
+        "demo: started a service in container {:.12} of pod {}, with every capability; expect cap.dangerous-container",
         container.id, container.pod
     );
     let answer = container.ask("id; uname -n")?;
