@@ -202,7 +202,7 @@ pub(super) fn alert(alert: &v1::Alert) -> String {
         line(
             "workload",
             &clean(&workload.map_or_else(String::new, |workload| {
-                format!("{} {}", workload.kind, workload.name)
+                format!("{}/{}", workload.kind, workload.name)
             })),
         );
         line(
