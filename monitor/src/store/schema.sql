@@ -200,7 +200,10 @@ CREATE INDEX alert_id ON alert (id);
 
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 
-CREATE VIEW pods AS SELECT title AS pod, uid, namespace, name, labels, workload, namespace_labels, id AS row FROM pod WHERE id <> 0;
+-- What was known of a pod earlier, before its name or its workload came, is no row.
+CREATE VIEW pods AS
+SELECT title AS pod, uid, namespace, name, labels, workload, namespace_labels, id AS row FROM pod
+WHERE id <> 0 AND id IN (SELECT pod FROM container);
 
 CREATE VIEW containers AS
 SELECT c.container_id AS id,

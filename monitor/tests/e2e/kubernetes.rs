@@ -195,6 +195,17 @@ async fn alerts_have_workloads_and_policies_select_by_labels_of_namespaces() {
     });
     assert!(!says_why(&status(&agent)));
 
+    // What was known of a pod before its name and workload came, and its namespace's labels of before, are no rows.
+    for pod in [&web, &other] {
+        let uid = &pod.uid;
+        let rows = json_of(
+            &agent,
+            &["sql", &format!("SELECT * FROM pods WHERE uid = '{uid}'")],
+        );
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(rows[0]["namespace_labels"], r#"{"team":"red"}"#, "{rows:?}");
+    }
+
     // They are found by it, and history has it as well.
     let of_workload = json_of(&agent, &["alerts", "--workload", "deployment/web"]);
     let mut pods = of_workload
