@@ -61,9 +61,11 @@ use crate::{
     process::procfs,
     redact::Redactor,
     serve::{
+        self,
         convert::Context,
         health::Health,
         metrics,
+        port::Port,
         server::Socket,
         sources::{QUESTIONS, Room, Sources},
         watch::Sequence,
@@ -130,6 +132,8 @@ pub struct Configuration {
     pub node_name: Option<String>,
     /// Where metrics can be asked for.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where health can be asked for over TCP.
+    pub health_listen: Option<SocketAddr>,
 }
 
 /// Runs the agent until SIGTERM or SIGINT. `on_ready` is called when everything is attached, with what the services
@@ -153,10 +157,12 @@ pub fn run(
     let redactor = Redactor::load(configuration.redact_list.as_deref())?;
     let state = StateDirectory::open(&configuration.state_dir)?;
     let socket = Socket::listen(&state.path.join(SOCKET))?;
-    let metrics = match configuration.metrics_listen {
-        Some(address) => Some(metrics::Listener::at(address)?),
-        None => None,
+    let port = |address: Option<SocketAddr>, purpose| {
+        let port = address.map(|address| Port::at(address, purpose));
+        port.transpose()
     };
+    let metrics = port(configuration.metrics_listen, "requests of metrics")?;
+    let health_checks = port(configuration.health_listen, "health checks")?;
     // Signals are taken from here on, so that whatever is attached below is detached again.
     let (mut terminate, mut interrupt) = end_signals()?;
 
@@ -276,8 +282,11 @@ pub fn run(
 
     memory::release();
     on_ready(&sources)?;
-    if let Some(metrics) = metrics {
-        runtime.spawn(metrics.serve(sources.clone()));
+    if let Some(port) = metrics {
+        runtime.spawn(metrics::serve(port, sources.clone()));
+    }
+    if let Some(port) = health_checks {
+        runtime.spawn(serve::health::serve(port, sources.health.clone()));
     }
     runtime.spawn(ceilings::watch(sources.clone()));
     runtime.spawn(health::watch(

@@ -242,6 +242,7 @@ impl Running {
             .arg("--policy-dir")
             .arg(policies)
             .args(["--metrics-listen", "127.0.0.1:0"])
+            .args(["--health-listen", "[::]:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(out)

@@ -98,6 +98,11 @@ pub struct Settings {
     #[serde(skip_serializing_if = "is_empty")]
     pub metrics: Metrics,
 
+    /// Health checks.
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "is_empty")]
+    pub health: Health,
+
     /// What runs on the host, outside containers.
     #[command(flatten)]
     #[serde(skip_serializing_if = "is_empty")]
@@ -213,6 +218,22 @@ pub struct Metrics {
         long = "metrics-listen",
         value_name = "ADDRESS:PORT",
         env = "WATCHKEEPER_METRICS_LISTEN"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Address>,
+}
+
+/// Health checks.
+#[derive(Args, Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Health {
+    /// Answer health checks here, over gRPC (grpc.health.v1.Health, services `liveness` and `readiness`): whoever reaches the address
+    /// can ask whether the node is watched, and nothing else
+    #[arg(
+        id = "health-listen",
+        long = "health-listen",
+        value_name = "ADDRESS:PORT",
+        env = "WATCHKEEPER_HEALTH_LISTEN"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Address>,
@@ -375,6 +396,7 @@ impl Settings {
             enrichment,
             policies,
             metrics,
+            health,
             host,
             sensors,
             ..
@@ -418,6 +440,7 @@ impl Settings {
             memory_limit: memory_limit.context(said)?.0,
             node_name,
             metrics_listen: metrics.listen.map(|address| address.0),
+            health_listen: health.listen.map(|address| address.0),
         })
     }
 }

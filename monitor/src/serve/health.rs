@@ -1,10 +1,27 @@
 //! Whether the node is watched, as health checks are told.
 
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use tokio::sync::watch;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic::service::Routes;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health as HealthService, HealthServer},
+    server::HealthReporter,
+};
 
-use super::sources::Sources;
+use super::{port::Port, sources::Sources};
 use crate::{heartbeat::Stage, proto::v1};
+
+/// What is asked by this name is whether the agent itself works.
+pub const LIVENESS: &str = "liveness";
+/// What is asked by this name is whether the node is watched.
+pub const READINESS: &str = "readiness";
+/// Most bytes of a question, which is the name of a service.
+const MAX_QUESTION: usize = 1 << 10;
 
 /// How it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,31 +34,63 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
-/// Tells health checks of services by name, and of the empty name that stands for all, whenever it changes, until the agent stops.
-pub(super) async fn report(
-    reporter: HealthReporter,
+/// The service `grpc.health.v1.Health`, which is asked for [`LIVENESS`], [`READINESS`], or one of `services` by name; and what keeps
+/// it up to date until the agent stops.
+pub(super) async fn service(
     mut health: watch::Receiver<Health>,
     services: &'static [&'static str],
-) {
-    while health.changed().await.is_ok() {
-        let is_serving = health.borrow_and_update().is_serving;
-        tell(&reporter, is_serving, services).await;
-    }
+) -> (HealthServer<impl HealthService>, impl Future<Output = ()>) {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    // Before anybody can ask: what nobody has spoken of counts as serving.
+    let now = health.borrow_and_update().clone();
+    tell(&reporter, &now, services).await;
+    let told = async move {
+        while health.changed().await.is_ok() {
+            let now = health.borrow_and_update().clone();
+            tell(&reporter, &now, services).await;
+        }
+    };
+    (service.max_decoding_message_size(MAX_QUESTION), told)
 }
 
-/// Tells how it stands at the moment.
-pub(super) async fn tell(
-    reporter: &HealthReporter,
-    is_serving: bool,
-    services: &'static [&'static str],
-) {
-    let status = if is_serving {
-        ServingStatus::Serving
-    } else {
-        ServingStatus::NotServing
+/// Tells how it stands. All services are served or none, and the empty name stands for all.
+async fn tell(reporter: &HealthReporter, health: &Health, services: &[&str]) {
+    let status = |is_well| {
+        if is_well {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
     };
-    for service in services.iter().chain(&[""]) {
-        reporter.set_service_status(service, status).await;
+    for service in services.iter().chain(&["", READINESS]) {
+        let serving = status(health.is_serving);
+        reporter.set_service_status(service, serving).await;
+    }
+    let live = status(health.is_live);
+    reporter.set_service_status(LIVENESS, live).await;
+}
+
+/// Serves health and nothing else at a port, until the agent stops.
+pub async fn serve(port: Port, health: watch::Receiver<Health>) {
+    let (service, told) = service(health, &[]).await;
+    let routes = TowerToHyperService::new(Routes::new(service));
+    // A question is some bytes, and a kubelet asks one in a connection.
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(4)
+        .max_header_list_size(4 << 10)
+        .max_send_buf_size(16 << 10)
+        .initial_stream_window_size(16 << 10)
+        .initial_connection_window_size(64 << 10);
+    let served = port.serve(|stream| {
+        let served = http.serve_connection(TokioIo::new(stream), routes.clone());
+        async {
+            let _ = served.await;
+        }
+    });
+    tokio::select! {
+        () = served => {}
+        () = told => {}
     }
 }
 

@@ -20,13 +20,7 @@ mod rules;
 mod streams;
 mod writer;
 
-use std::{
-    convert::Infallible,
-    fmt, io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, sync::Arc};
 
 use http_body_util::Full;
 use hyper::{
@@ -39,89 +33,35 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, text},
     registry::Registry,
 };
-use tokio::sync::Semaphore;
 
 use self::writer::Writer;
-use super::sources::Sources;
+use super::{port::Port, sources::Sources};
 
-/// Connections at a time; more wait.
-const MOST_CONNECTIONS: usize = 16;
-/// How long a client may take to ask and to read, below the 10 s that Prometheus waits for a place.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// Where the metrics are.
 const PATH: &str = "/metrics";
 /// As OpenMetrics 1.0 has it.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The address can't be listened at.
-#[derive(Debug, thiserror::Error)]
-#[error("listening for requests of metrics on {address}: {source}")]
-pub struct ListenError {
-    address: SocketAddr,
-    source: io::Error,
-}
-
-/// Where metrics can be asked for.
-#[derive(Debug)]
-pub struct Listener(TcpListener);
-
-impl Listener {
-    /// Listens at an address.
-    ///
-    /// # Errors
-    /// When it is taken, or none of this host.
-    pub fn at(address: SocketAddr) -> Result<Self, ListenError> {
-        let listen = || {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            // Port 0 is any that is free.
-            tracing::info!("metrics at http://{}{PATH}", listener.local_addr()?);
-            Ok(Self(listener))
-        };
-        listen().map_err(|source| ListenError { address, source })
-    }
-
-    /// Answers requests until it is dropped.
-    pub async fn serve(self, sources: Sources) {
-        let mut registry = Registry::with_prefix("watchkeeper");
-        registry.register_collector(Box::new(Metrics(sources)));
-        let registry = Arc::new(registry);
-        let listener = match tokio::net::TcpListener::from_std(self.0) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!("taking requests of metrics: {error}");
-                return;
-            }
-        };
-        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!("taking a request of metrics: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
-            let registry = Arc::clone(&registry);
-            tokio::spawn(async move {
-                let answer = service_fn(|request| {
-                    let answer = answer(&registry, &request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                // A client that hangs up, or asks for nothing, has nothing coming.
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .keep_alive(false)
-                    .serve_connection(TokioIo::new(stream), answer);
-                let _ = tokio::time::timeout(PATIENCE, served).await;
-                drop(place);
+/// Answers requests at a port, until it is dropped.
+pub async fn serve(port: Port, sources: Sources) {
+    let mut registry = Registry::with_prefix("watchkeeper");
+    registry.register_collector(Box::new(Metrics(sources)));
+    let registry = Arc::new(registry);
+    port.serve(|stream| {
+        let registry = Arc::clone(&registry);
+        async move {
+            let answer = service_fn(|request| {
+                let answer = answer(&registry, &request);
+                async move { Ok::<_, Infallible>(answer) }
             });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), answer);
+            let _ = served.await;
         }
-    }
+    })
+    .await;
 }
 
 fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>> {

@@ -1,4 +1,5 @@
-//! The gRPC services, on a unix socket that only root can use, one file per service; and the metrics, over HTTP.
+//! The gRPC services, on a unix socket that only root can use, one file per service; and on ports, the metrics over HTTP and
+//! health alone over gRPC.
 
 mod alerts;
 mod containers;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod node;
 pub mod particulars;
 pub mod policies;
+pub mod port;
 mod processes;
 pub mod server;
 pub mod sources;

@@ -126,11 +126,7 @@ impl Socket {
                 path: self.path.clone(),
                 source,
             })?;
-        let (reporter, health_service) = tonic_health::server::health_reporter();
-        // Before anybody can ask: what nobody has spoken of counts as serving.
-        let is_serving = sources.health.borrow().is_serving;
-        health::tell(&reporter, is_serving, SERVICES).await;
-        let reported = health::report(reporter, sources.health.clone(), SERVICES);
+        let (health_service, told) = health::service(sources.health.clone(), SERVICES).await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -149,7 +145,7 @@ impl Socket {
         // A graceful end would wait for clients that follow a stream.
         tokio::select! {
             served = served => served?,
-            () = reported => {}
+            () = told => {}
             () = stop => {}
         }
         Ok(())

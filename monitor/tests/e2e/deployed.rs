@@ -2,14 +2,17 @@
 //!
 //! `WATCHKEEPER_IMAGE` names the archive that `cargo xtask image` makes, and what the image is called in it, with a blank between.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use tonic_health::pb::health_check_response::ServingStatus;
 use watchkeeper::proto::cri::ContainerConfig;
 
 use crate::harness::agent::watchkeeper;
 use crate::harness::containerd::Place;
+use crate::harness::kubelet::probe;
 use crate::harness::kubernetes::ControlPlane;
 use crate::harness::manifest::Manifest;
 use crate::harness::podman::Podman;
@@ -136,18 +139,10 @@ async fn watches_its_node(overlay: &str) {
         assert!(status.contains("Seccomp:\t2"), "{status}");
     }
 
-    // What the kubelet asks, in the container itself.
-    for probe in [
-        &["watchkeeper", "health", "--live"][..],
-        &["watchkeeper", "health"],
-    ] {
-        let answer = pod.exec(&agent, probe).await;
-        assert_eq!(
-            answer.exit_code,
-            0,
-            "{}",
-            String::from_utf8_lossy(&answer.stderr)
-        );
+    // What the kubelet asks. The pod has the host's addresses.
+    for (port, service) in manifest.probes() {
+        let answer = probe((Ipv4Addr::LOCALHOST, port).into(), service).await;
+        assert_eq!(answer.ok(), Some(ServingStatus::Serving), "{service}");
     }
 
     // Another pod, in which somebody runs a shell.
@@ -161,7 +156,7 @@ async fn watches_its_node(overlay: &str) {
     assert_eq!(alert["container"]["name"], "web", "{alert}");
     assert_eq!(alert["node"], "node-of-the-test", "{alert}");
 
-    // It is not alarmed by itself and its probes.
+    // It is not alarmed by itself.
     let own: Vec<Value> = deployed
         .json(&["alerts"])
         .into_iter()

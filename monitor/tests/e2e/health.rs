@@ -1,7 +1,11 @@
 //! gRPC's own services: health and reflection.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
 use tokio_stream::once;
-use tonic::Status;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -10,9 +14,16 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
+use watchkeeper::proto::v1::NodeStatusRequest;
+use watchkeeper::proto::v1::node_client::NodeClient;
+
 use crate::harness::agent::Agent;
+use crate::harness::kubelet::{probe, probe_from};
 use crate::harness::watch::connect;
 use crate::harness::{command, eventually, skipped, within};
+
+/// As the agent calls what it listens for.
+const HEALTH_CHECKS: &str = "health checks";
 
 const SERVICES: [&str; 4] = [
     "watchkeeper.v1.Alerts",
@@ -76,7 +87,12 @@ async fn without_a_critical_sensor_the_node_is_not_served() {
     if skipped() {
         return;
     }
-    let agent = Agent::start(&["--disable-sensor", "process-exec"]);
+    let agent = Agent::start(&[
+        "--disable-sensor",
+        "process-exec",
+        "--health-listen",
+        "127.0.0.1:0",
+    ]);
     let said = eventually("health says what is wrong", || {
         let outcome = command::output(&mut agent.client(&["health"]));
         let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
@@ -92,6 +108,76 @@ async fn without_a_critical_sensor_the_node_is_not_served() {
     let answer = within("Health.Check", client.check(HealthCheckRequest::default())).await;
     let status = answer.expect("it answers").into_inner().status();
     assert_eq!(status, ServingStatus::NotServing);
+    let port = agent.listens_for(HEALTH_CHECKS);
+    for (service, expected) in [
+        ("readiness", ServingStatus::NotServing),
+        ("", ServingStatus::NotServing),
+        ("liveness", ServingStatus::Serving),
+    ] {
+        let answer = probe(port, service).await.expect("it answers");
+        assert_eq!(answer, expected, "`{service}`");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_are_answered_at_a_port_and_nothing_else_is() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&["--health-listen", "[::]:0"]);
+    let port = agent.listens_for(HEALTH_CHECKS).port();
+    for address in [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ] {
+        for service in ["liveness", "readiness", ""] {
+            is_served_at((address, port).into(), service).await;
+        }
+    }
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let unknown = probe(port, SERVICES[0]).await.expect_err("nothing is told");
+    assert_eq!(unknown.code(), Code::NotFound, "{unknown}");
+    let long = probe(port, &"x".repeat(4096)).await;
+    assert_eq!(long.expect_err("refused").code(), Code::OutOfRange);
+
+    let endpoint = Endpoint::from_shared(format!("http://{port}")).expect("an address");
+    let channel = within("connecting", endpoint.connect()).await;
+    let mut node = NodeClient::new(channel.expect("it listens"));
+    let status = within("Node.Status", node.status(NodeStatusRequest {})).await;
+    let refused = status.expect_err("this is not told here");
+    assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hoards_connections_keeps_nobody_else_out() {
+    if skipped() {
+        return;
+    }
+    let agent = Agent::start(&["--health-listen", "127.0.0.1:0"]);
+    let port = agent.listens_for(HEALTH_CHECKS);
+    is_served_at(port, "liveness").await;
+    let kubelet = Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)));
+    // Connections that ask for nothing.
+    let hoard: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(port).expect("it listens"))
+        .collect();
+    let others = probe_from(kubelet, port, "liveness").await;
+    assert_eq!(others.ok(), Some(ServingStatus::Serving));
+    let refused = probe(port, "liveness").await;
+    refused.expect_err("this address has more than its share");
+    // None of them is held for long, though their owner does not let go.
+    is_served_at(port, "liveness").await;
+    drop(hoard);
+}
+
+/// Asks until a service is served.
+async fn is_served_at(port: SocketAddr, service: &str) {
+    let asked = async {
+        while probe(port, service).await.ok() != Some(ServingStatus::Serving) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(service, asked).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ async fn rules_and_dashboard_ask_for_what_an_agent_tells() {
 
     let rules = deployed("watchkeeper.rules.yaml");
     let address = agent.metrics_address();
-    let prometheus = Prometheus::start("watchkeeper", &address, &rules);
+    let prometheus = Prometheus::start("watchkeeper", &address.to_string(), &rules);
     eventually("the agent is scraped", || {
         let targets = prometheus.ask("targets", &[("state", "active")]);
         let target = &targets["activeTargets"][0];

@@ -239,15 +239,38 @@ fn of_configuration(container: Container<'_>, all: &[Value]) -> Vec<String> {
             found.push(format!("{path}: {field} `{directory}` is no {kind}"));
         }
     }
-    let listen = text(&configuration, "/metrics/listen");
-    let port = listen.rsplit(':').next().and_then(|port| port.parse().ok());
-    let named = |port: u16| {
-        container
-            .list("/ports")
-            .any(|known| known["name"] == "metrics" && known["containerPort"] == port)
-    };
-    if !port.is_some_and(named) {
-        found.push(format!("{path}: no port `metrics` is at {listen}"));
+    for name in ["metrics", "health"] {
+        let listen = text(&configuration, &format!("/{name}/listen"));
+        let port = listen.rsplit(':').next().and_then(|port| port.parse().ok());
+        if port.is_none_or(|port: u16| container_port(container, name) != port) {
+            found.push(format!("{path}: no port `{name}` is at {listen}"));
+        }
     }
+    found.extend(of_probes(container));
     found
+}
+
+/// The number of a port by its name; null where there is none.
+fn container_port(container: Container<'_>, name: &str) -> Value {
+    let mut ports = container.list("/ports");
+    let named = ports.find(|port| port["name"] == name);
+    named.map_or(Value::Null, |port| port["containerPort"].clone())
+}
+
+/// The kubelet asks for health where it is told, for what it wants to know.
+fn of_probes(container: Container<'_>) -> Vec<String> {
+    let probes = [
+        ("startupProbe", "liveness"),
+        ("livenessProbe", "liveness"),
+        ("readinessProbe", "readiness"),
+    ];
+    let port = container_port(container, "health");
+    let is_right = |(probe, service): &(&str, &str)| {
+        let grpc = container.at(&format!("/{probe}/grpc"));
+        grpc["service"] == *service && grpc["port"] == port
+    };
+    let wrong = probes.into_iter().filter(|probe| !is_right(probe));
+    wrong
+        .map(|(probe, service)| format!("{probe} does not ask for {service} at the port `health`"))
+        .collect()
 }

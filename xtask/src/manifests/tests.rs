@@ -134,6 +134,18 @@ fn a_container_that_asks_for_too_much_is_found() {
         ("volumeMounts/3", Value::Null, "/history/directory"),
         ("volumeMounts/1", Value::Null, "/policies/directory"),
         ("ports/0/containerPort", json!(80), "no port `metrics`"),
+        ("ports/1/name", json!("web"), "no port `health`"),
+        ("startupProbe", Value::Null, "startupProbe does not ask"),
+        (
+            "livenessProbe/grpc/service",
+            json!("readiness"),
+            "livenessProbe does not ask for liveness",
+        ),
+        (
+            "readinessProbe/grpc/port",
+            json!(9464),
+            "readinessProbe does not ask for readiness at the port `health`",
+        ),
     ];
     for (pointer, value, expected) in cases {
         let pointer = format!("/spec/template/spec/containers/0/{pointer}");

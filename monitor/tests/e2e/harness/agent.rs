@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -141,13 +141,19 @@ impl Agent {
         command::succeed(&mut self.client(arguments))
     }
 
-    /// The address and port where its metrics are. It must have been told to have metrics.
-    pub(crate) fn metrics_address(&self) -> String {
+    /// The address and port where it listens for something, as it calls that. It must have been told to.
+    pub(crate) fn listens_for(&self, purpose: &str) -> SocketAddr {
         let lines = self.log.shared.0.lock();
         let lines = lines.unwrap_or_else(PoisonError::into_inner);
-        let after = lines.text.split("metrics at http://").nth(1);
-        let address = after.and_then(|after| after.split('/').next());
-        address.expect("it says where its metrics are").to_owned()
+        let says = format!("listening for {purpose} on ");
+        let after = lines.text.split(says.as_str()).nth(1);
+        let address = after.and_then(|after| after.lines().next()?.parse().ok());
+        address.expect("it says where it listens")
+    }
+
+    /// The address and port where its metrics are.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.listens_for("requests of metrics")
     }
 
     /// What it answers to `request` where its metrics are, head and body.

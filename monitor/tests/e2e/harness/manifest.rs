@@ -159,6 +159,17 @@ impl Manifest {
         }
     }
 
+    /// What the kubelet asks the container for, to know how it is: port and service of each gRPC probe.
+    pub(crate) fn probes(&self) -> Vec<(u16, &str)> {
+        let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
+        let asked = probes.map(|probe| &self.container()[probe]["grpc"]);
+        let asked = asked.iter().map(|probe| {
+            let port = probe["port"].as_u64().and_then(|port| port.try_into().ok());
+            (port.expect("a port"), text(&probe["service"]))
+        });
+        asked.collect()
+    }
+
     /// The container as the kubelet asks a runtime for it, of this image.
     pub(crate) fn config(&self, image: &str) -> ContainerConfig {
         let container = self.container();
@@ -240,10 +251,8 @@ impl Manifest {
             let found = maps.find(|document| {
                 document["kind"] == "ConfigMap" && document["metadata"]["name"] == map
             });
-            let data = found.unwrap_or_else(|| panic!("there is no ConfigMap {map}"))["data"]
-                .as_object()
-                .expect("it holds files");
-            for (file, content) in data {
+            let found = found.unwrap_or_else(|| panic!("there is no ConfigMap {map}"));
+            for (file, content) in found["data"].as_object().into_iter().flatten() {
                 fs::write(place.join(file), text(content)).expect("a file can be written");
             }
         } else {

@@ -9,6 +9,7 @@ pub(crate) mod containerd;
 pub(crate) mod debian;
 pub(crate) mod held;
 pub(crate) mod image;
+pub(crate) mod kubelet;
 pub(crate) mod kubernetes;
 pub(crate) mod manifest;
 pub(crate) mod mounts;
