@@ -4,12 +4,12 @@
 //! A workload is an image in a namespace, under the container's name, so that what one of its pods taught holds for the next.
 
 use std::{
-    collections::HashSet,
     hash::{BuildHasher as _, RandomState},
     num::NonZeroUsize,
     time::{Duration, SystemTime},
 };
 
+use hashbrown::HashSet;
 use lru::LruCache;
 
 use super::said::Said;

@@ -148,7 +148,7 @@ impl Evaluator {
             self.set
                 .to_ask(&event.detail, chosen)
                 .inspect(|_| *asked += 1)
-                .filter(|(_, condition)| condition.holds(&view))
+                .filter(|(_, form)| form.holds(&view))
                 .for_each(|(rule, _)| {
                     hits.push(Undecided {
                         rule: Arc::clone(rule),

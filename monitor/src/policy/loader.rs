@@ -225,7 +225,7 @@ mod tests {
             let view = View::new(&event, &OfCases);
             let mut found: Vec<&str> = set
                 .to_ask(&event.detail, (!is_on_host).then_some(&[]))
-                .filter(|(_, condition)| condition.holds(&view))
+                .filter(|(_, form)| form.holds(&view))
                 .map(|(rule, _)| rule.rule.id.as_str())
                 .collect();
             found.sort_unstable();

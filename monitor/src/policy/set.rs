@@ -5,7 +5,7 @@ use std::{collections::HashMap, iter, path::Path, sync::Arc};
 
 use super::{
     case::Case,
-    condition::Condition,
+    condition::Form,
     loader,
     rule::{ActiveRule, Exception, Logic},
     select::{Selected, Selector},
@@ -15,7 +15,6 @@ use crate::{
     event::Detail,
     policy::condition::schema::{self, KINDS},
     problem::Problem,
-    proto::v1::EventKind,
 };
 
 /// See the module.
@@ -61,41 +60,52 @@ impl OfContainers {
     }
 }
 
-/// The rules with a condition about a kind of event: places in [`RuleSet::rules`].
+/// The rules with a condition about a kind of event.
 #[derive(Clone, Debug, Default)]
 struct OfKind {
     /// Asked of every event of the kind.
-    always: Vec<usize>,
+    always: Vec<Question>,
     /// Asked where the file is watched for a reason, by that reason.
-    by_reason: hashbrown::HashMap<String, Vec<usize>>,
+    by_reason: hashbrown::HashMap<String, Vec<Question>>,
+}
+
+/// A rule, by its place in [`RuleSet::rules`], and what is asked for it.
+#[derive(Clone, Debug)]
+struct Question {
+    rule: usize,
+    form: Arc<Form>,
 }
 
 impl OfKind {
-    fn add(&mut self, rule: usize, condition: &Condition, kind: EventKind) {
-        match condition.reasons(kind) {
+    fn add(&mut self, question: Question) {
+        match question.form.reasons() {
             Some(reasons) => {
                 for reason in reasons {
-                    self.by_reason.entry_ref(reason).or_default().push(rule);
+                    let of_reason = self.by_reason.entry_ref(reason).or_default();
+                    of_reason.push(question.clone());
                 }
             }
-            None => self.always.push(rule),
+            None => self.always.push(question),
         }
     }
 
-    fn of_reason(&self, reason: &str) -> &[usize] {
+    fn of_reason(&self, reason: &str) -> &[Question] {
         self.by_reason.get(reason).map_or(&[], Vec::as_slice)
     }
 
-    /// The rules that can hold for an event with these reasons, each once.
-    fn to_ask<'a>(&'a self, reasons: &'a [String]) -> impl Iterator<Item = usize> {
+    /// What can hold for an event with these reasons, each once.
+    fn to_ask<'a>(&'a self, reasons: &'a [String]) -> impl Iterator<Item = &'a Question> {
         let of_reasons = reasons.iter().enumerate().flat_map(move |(place, reason)| {
-            let is_new = move |rule: &&usize| {
+            let is_new = move |question: &&Question| {
                 let mut earlier = reasons[..place].iter();
-                !earlier.any(|reason| self.of_reason(reason).contains(rule))
+                !earlier.any(|reason| {
+                    let mut asked = self.of_reason(reason).iter();
+                    asked.any(|asked| asked.rule == question.rule)
+                })
             };
             self.of_reason(reason).iter().filter(is_new)
         });
-        self.always.iter().chain(of_reasons).copied()
+        self.always.iter().chain(of_reasons)
     }
 }
 
@@ -164,15 +174,18 @@ impl RuleSet {
                 })
             });
             for kind in rule.events.iter().filter_map(|event| schema::kind(event)) {
-                if !condition.is_about(kind) {
+                let Some(form) = condition.form(kind) else {
                     continue;
-                }
+                };
                 let of_kind = match narrow {
                     Some(narrow) => of_containers[kind as usize].of_selector(narrow),
                     None if selector.host => &mut of_host[kind as usize],
                     None => &mut of_containers[kind as usize].of_any,
                 };
-                of_kind.add(index, condition, kind);
+                of_kind.add(Question {
+                    rule: index,
+                    form: Arc::clone(form),
+                });
             }
         }
         Self {
@@ -232,7 +245,7 @@ impl RuleSet {
         &'a self,
         event: &'a Detail,
         container: Option<&'a [Selected]>,
-    ) -> impl Iterator<Item = (&'a Arc<ActiveRule>, &'a Condition)> {
+    ) -> impl Iterator<Item = (&'a Arc<ActiveRule>, &'a Form)> {
         let kind = event.kind() as usize;
         let of_host = self.of_host.get(kind).filter(|_| container.is_none());
         let of_containers = container.and_then(|chosen| {
@@ -247,10 +260,7 @@ impl RuleSet {
             .into_iter()
             .chain(of_containers.into_iter().flatten())
             .flat_map(|rules| rules.to_ask(event.reasons()))
-            .filter_map(|rule| match &self.rules[rule].logic {
-                Logic::Condition(condition, _) => Some((&self.rules[rule], condition)),
-                Logic::Detector(_) | Logic::Score(_) => None,
-            })
+            .map(|question| (&self.rules[question.rule], &*question.form))
     }
 
     /// The rules that add up findings of a rule.
@@ -294,7 +304,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::{case, selection::Selections, source::Lists};
+    use crate::{
+        policy::{
+            case,
+            condition::{Condition, Environment},
+            selection::Selections,
+            source::Lists,
+        },
+        proto::v1::EventKind,
+    };
 
     /// The rules of `own` that are asked of an exec in a container of a namespace.
     fn asked(set: &RuleSet, selections: &mut Selections, namespace: &str) -> Vec<String> {
@@ -347,12 +365,22 @@ mod tests {
 
     #[test]
     fn an_event_with_several_reasons_asks_each_rule_once() {
+        let question = |rule| {
+            let condition = Condition::compile("true", &Environment::default());
+            let condition = condition.expect("it is right");
+            let form = condition.form(EventKind::FileOpen).expect("of all kinds");
+            Question {
+                rule,
+                form: Arc::clone(form),
+            }
+        };
         let mut rules = OfKind {
-            always: vec![3],
+            always: vec![question(3)],
             ..OfKind::default()
         };
-        for (reason, of_reason) in [("a", vec![0, 2]), ("b", vec![1, 2]), ("c", vec![2, 4])] {
-            rules.by_reason.insert(reason.to_owned(), of_reason);
+        for (reason, of_reason) in [("a", [0, 2]), ("b", [1, 2]), ("c", [2, 4])] {
+            let questions = of_reason.map(question).to_vec();
+            rules.by_reason.insert(reason.to_owned(), questions);
         }
         for (reasons, expected) in [
             (&[][..], &[3][..]),
@@ -362,7 +390,8 @@ mod tests {
             (&["x", "c", "b", "a"], &[3, 2, 4, 1, 0]),
         ] {
             let reasons: Vec<String> = reasons.iter().map(|&reason| reason.to_owned()).collect();
-            let found: Vec<usize> = rules.to_ask(&reasons).collect();
+            let asked = rules.to_ask(&reasons);
+            let found: Vec<usize> = asked.map(|question| question.rule).collect();
             assert_eq!(found, expected, "{reasons:?}");
         }
     }

@@ -387,10 +387,16 @@ impl Checker<'_> {
             // What is known of lists beforehand is that they are empty.
             self.reads = before;
         }
-        let reasons = match field {
+        let reasons = match &field {
             Some(field) if wanted && field.is_reasons() => body.demands.remove(&found.iter_var),
             _ => None,
         };
+        // No argument may begin or end as one would have to.
+        let ends = match field {
+            Some(field) if wanted && field.name == "process.argv" => body.ends.take(),
+            _ => None,
+        };
+        let ends = ends.filter(|(variable, _)| *variable == found.iter_var);
         let body = body.kind.copy_test()?;
         // `all` holds unless one exists of which its body does not.
         let test: Test = match range {
@@ -413,6 +419,12 @@ impl Checker<'_> {
                 });
                 found == wanted
             }),
+        };
+        let test = match ends {
+            Some((_, ends)) => Box::new(move |scope: &Scope<'_>| {
+                scope.view.argument_ends().meet(&ends) && test(scope)
+            }) as Test,
+            None => test,
         };
         Some(Node {
             reasons,

@@ -46,7 +46,7 @@ pub fn read<'a>(named: Named, view: &'a View<'a>) -> Value<'a> {
 pub(super) fn subject_of<'a>(root: Root, view: &'a View<'a>) -> Option<Subject<'a>> {
     let event = view.event;
     match root {
-        Root::Own => view.process(),
+        Root::Own => view.process().copied(),
         Root::Parent => Some(Subject::of_ancestor(event.ancestors.first()?, view.memory)),
         Root::InjectedBy => Some(Subject {
             process: event.injected_by.as_deref()?,

@@ -10,7 +10,10 @@ use regex_syntax::{
     hir::{Look, literal::Extractor},
 };
 
-use super::environment::Words;
+use super::{
+    ends::{Beginnings, Ends},
+    environment::Words,
+};
 use crate::watch::pattern::{Pattern, with_components};
 
 /// Most bytes that a regular expression may take.
@@ -19,7 +22,8 @@ const MAX_REGEX: usize = 1 << 20;
 /// Regular expressions, one of which is to match.
 pub(super) struct Expressions {
     all: RegexSet,
-    first: Edge,
+    /// What texts begin with that one of them matches, where that is known.
+    beginnings: Option<Beginnings>,
 }
 
 impl Expressions {
@@ -35,51 +39,25 @@ impl Expressions {
                 let last = message.lines().last().unwrap_or_default();
                 format!("not a regular expression: {}", last.trim())
             })?;
-        let first = expressions.map(first_bytes).collect::<Option<Vec<_>>>();
-        let first = first.map_or_else(Edge::any, |bytes| {
-            Edge::of(bytes.concat().into_iter().map(Some))
-        });
-        Ok(Self { all, first })
+        let beginnings = expressions.map(beginnings).collect::<Option<Vec<_>>>();
+        let beginnings = beginnings.map(|each| Beginnings::of(&each.concat()));
+        Ok(Self { all, beginnings })
     }
 
     pub(super) fn match_one(&self, text: &str) -> bool {
-        self.first.is(text.bytes().next()) && self.all.is_match(text.as_bytes())
+        // Most texts begin otherwise, and the expressions need not be asked.
+        let may_match = |known: &Beginnings| known.may_begin(text);
+        self.beginnings.as_ref().is_none_or(may_match) && self.all.is_match(text.as_bytes())
+    }
+
+    /// How a text begins that one of them matches.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        self.beginnings.as_ref()?.ends
     }
 }
 
-/// What the first byte, or the last, has to be of a text that has one of several beginnings, or endings. Of most texts it is
-/// something else, and they need not be looked at further.
-pub(super) struct Edge(Option<Box<[bool; 256]>>);
-
-impl Edge {
-    /// Any, or none.
-    fn any() -> Self {
-        Self(None)
-    }
-
-    /// One of these; any where one of them is `None`.
-    pub(super) fn of(bytes: impl Iterator<Item = Option<u8>>) -> Self {
-        let mut edge = Box::new([false; 256]);
-        for byte in bytes {
-            match byte {
-                Some(byte) => edge[usize::from(byte)] = true,
-                None => return Self::any(),
-            }
-        }
-        Self(Some(edge))
-    }
-
-    pub(super) fn is(&self, byte: Option<u8>) -> bool {
-        match (&self.0, byte) {
-            (Some(edge), Some(byte)) => edge[usize::from(byte)],
-            (Some(_), None) => false,
-            (None, _) => true,
-        }
-    }
-}
-
-/// The bytes that everything begins with that a regular expression matches, if it only matches from the beginning of a text.
-fn first_bytes(expression: &str) -> Option<Vec<u8>> {
+/// What everything begins with that a regular expression matches, if it only matches from the beginning of a text.
+fn beginnings(expression: &str) -> Option<Vec<Vec<u8>>> {
     let parsed = ParserBuilder::new()
         .unicode(false)
         .utf8(false)
@@ -90,8 +68,8 @@ fn first_bytes(expression: &str) -> Option<Vec<u8>> {
         return None;
     }
     let beginnings = Extractor::new().extract(&parsed);
-    let first = beginnings.literals()?.iter();
-    first.map(|text| text.as_bytes().first().copied()).collect()
+    let texts = beginnings.literals()?.iter();
+    Some(texts.map(|text| text.as_bytes().to_vec()).collect())
 }
 
 /// Patterns of paths, one of which is to match.
@@ -210,17 +188,16 @@ impl Networks {
         Ok(Self { v4, v6 })
     }
 
-    pub(super) fn contain(&self, address: &str) -> bool {
-        match address.parse() {
-            Ok(IpAddr::V4(address)) => self
+    pub(super) fn contain(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self
                 .v4
                 .iter()
                 .any(|(network, bits)| (network ^ address.to_bits()).leading_zeros() >= *bits),
-            Ok(IpAddr::V6(address)) => self
+            IpAddr::V6(address) => self
                 .v6
                 .iter()
                 .any(|(network, bits)| (network ^ address.to_bits()).leading_zeros() >= *bits),
-            Err(_) => false,
         }
     }
 }
@@ -246,38 +223,40 @@ mod tests {
 
     #[test]
     fn an_expression_is_only_asked_of_texts_that_begin_as_it_does() {
-        let first = |expression| {
-            first_bytes(expression).map(|mut bytes| {
-                bytes.sort_unstable();
-                bytes.dedup();
-                String::from_utf8(bytes).expect("of these tests")
-            })
+        let known = |expression| {
+            let mut texts = beginnings(expression)?;
+            texts.sort();
+            Some(String::from_utf8(texts.join(&b' ')).expect("of these tests"))
         };
         for (expression, expected) in [
-            ("^(kubectl|helm[0-9]?|k9s)$", Some("hk")),
-            ("^\\[?(kworker|irq)", Some("[ik")),
-            ("^-?-?x", Some("-x")),
-            ("^(?i)ab", Some("Aa")),
-            ("^[4-7]0", Some("4567")),
+            ("^(kubectl|helm[0-9.]*|k9s)$", Some("helm k9s kubectl")),
+            ("^\\[?(kworker|irq)", Some("[irq [kworker irq kworker")),
+            ("^-?-?x", Some("--x -x x")),
+            ("^(?i)ab", Some("AB Ab aB ab")),
+            ("^[4-7]0", Some("40 50 60 70")),
+            ("^\\[.*\\]$", Some("[")),
             ("kubectl", None),
             ("^a|b", None),
             ("(?m)^a", None),
-            ("^a*", None),
             ("^.b", None),
-            ("^", None),
         ] {
-            assert_eq!(first(expression).as_deref(), expected, "{expression}");
+            assert_eq!(known(expression).as_deref(), expected, "{expression}");
         }
         let both = Expressions::new(["^ab", "^[cd]"].into_iter()).expect("valid");
         for (text, expected) in [
             ("ab", true),
             ("dx", true),
             ("ac", false),
+            ("a", false),
+            ("cx", true),
+            ("cb", true),
             ("xab", false),
             ("", false),
         ] {
             assert_eq!(both.match_one(text), expected, "{text}");
         }
+        let empty = Expressions::new(["^ab", "^$"].into_iter()).expect("valid");
+        assert!(empty.match_one("") && empty.match_one("abc") && !empty.match_one("a"));
         let anywhere = Expressions::new(["^ab", "c"].into_iter()).expect("valid");
         assert!(anywhere.match_one("xc") && !anywhere.match_one("xab"));
     }
@@ -304,16 +283,14 @@ mod tests {
     #[test]
     fn an_address_is_in_its_networks() {
         let networks = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1", "0.0.0.0/0"];
-        let contains = |network: &str, address| {
-            Networks::new([network].into_iter())
-                .expect("valid")
-                .contain(address)
+        let contains = |network: &str, address: &str| {
+            let networks = Networks::new([network].into_iter()).expect("valid");
+            networks.contain(address.parse().expect("valid"))
         };
         assert!(contains(networks[0], "10.255.0.1") && !contains(networks[0], "11.0.0.1"));
         assert!(contains(networks[1], "2001:db8:1::1") && !contains(networks[1], "2001:db9::1"));
         assert!(contains(networks[2], "192.0.2.1") && !contains(networks[2], "192.0.2.2"));
         assert!(contains(networks[3], "203.0.113.9") && !contains(networks[3], "::1"));
-        assert!(!contains(networks[0], "") && !contains(networks[0], "10.0.0.0/8"));
         for wrong in ["10.0.0.0/33", "ten", "10.0.0.0/x"] {
             assert!(Networks::new([wrong].into_iter()).is_err(), "{wrong}");
         }

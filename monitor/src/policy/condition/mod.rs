@@ -11,6 +11,7 @@
 
 mod answers;
 mod check;
+mod ends;
 pub mod environment;
 pub mod fields;
 mod functions;
@@ -22,7 +23,7 @@ pub mod subject;
 pub mod value;
 pub mod view;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use check::compile;
 pub use environment::Environment;
@@ -51,11 +52,11 @@ impl Mistake {
 
 /// A condition that was checked.
 pub struct Condition {
-    forms: Vec<Form>,
+    forms: Vec<Arc<Form>>,
 }
 
 /// A condition, as far as it matters for events of a kind.
-struct Form {
+pub struct Form {
     /// `None` for all kinds.
     kind: Option<EventKind>,
     test: Test,
@@ -68,14 +69,19 @@ impl std::fmt::Debug for Condition {
     }
 }
 
+impl std::fmt::Debug for Form {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Form of {:?}", self.kind)
+    }
+}
+
 impl Condition {
     /// Checks a condition.
     ///
     /// # Errors
     /// With everything that is wrong with it.
     pub fn compile(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
-        let form = Form::of(compile(source, environment, None)?, None)?;
-        Ok(Self { forms: vec![form] })
+        Form::of(compile(source, environment, None)?, None).map(Self::from)
     }
 
     /// Checks a condition that is asked of the kinds of events of the environment, each of which has only some of the fields: for
@@ -86,8 +92,7 @@ impl Condition {
     pub fn by_kind(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
         if let [kind] = environment.events.as_slice() {
             let kind = schema::kind(kind);
-            let form = Form::of(compile(source, environment, kind)?, kind)?;
-            return Ok(Self { forms: vec![form] });
+            return Form::of(compile(source, environment, kind)?, kind).map(Self::from);
         }
         Self::compile(source, environment)?;
         let kinds = environment
@@ -96,7 +101,7 @@ impl Condition {
             .filter_map(|name| schema::kind(name));
         // What is right for all kinds together is wrong for one only where it can't hold for it.
         let form = |kind| Form::of(compile(source, environment, Some(kind)).ok()?, Some(kind)).ok();
-        let forms: Vec<Form> = kinds.filter_map(form).collect();
+        let forms: Vec<_> = kinds.filter_map(form).map(Arc::new).collect();
         if forms.is_empty() {
             return Err(never());
         }
@@ -107,25 +112,23 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, view: &View<'_>) -> bool {
         self.form(view.event.detail.kind())
-            .is_some_and(|form| (form.test)(&Scope { view, local: None }))
+            .is_some_and(|form| form.holds(view))
     }
 
-    /// Whether it can hold for events of a kind.
+    /// What it is for events of a kind; `None` where it can't hold for them.
     #[must_use]
-    pub fn is_about(&self, kind: EventKind) -> bool {
-        self.form(kind).is_some()
-    }
-
-    /// The reasons to watch a file, one of which an event of a kind must have for it to hold; `None` where it can hold without.
-    #[must_use]
-    pub fn reasons(&self, kind: EventKind) -> Option<&BTreeSet<String>> {
-        self.form(kind)?.reasons.as_ref()
-    }
-
-    fn form(&self, kind: EventKind) -> Option<&Form> {
+    pub fn form(&self, kind: EventKind) -> Option<&Arc<Form>> {
         self.forms
             .iter()
             .find(|form| form.kind.is_none_or(|of| of == kind))
+    }
+}
+
+impl From<Form> for Condition {
+    fn from(form: Form) -> Self {
+        Self {
+            forms: vec![Arc::new(form)],
+        }
     }
 }
 
@@ -147,6 +150,18 @@ impl Form {
             test,
             reasons: node.reasons,
         })
+    }
+
+    /// Whether it holds for an event of its kind.
+    #[must_use]
+    pub fn holds(&self, view: &View<'_>) -> bool {
+        (self.test)(&Scope { view, local: None })
+    }
+
+    /// The reasons to watch a file, one of which an event must have for it to hold; `None` where it can hold without.
+    #[must_use]
+    pub fn reasons(&self) -> Option<&BTreeSet<String>> {
+        self.reasons.as_ref()
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    ends::Ends,
     environment::Words,
     fields::{self, read, subject_of},
     schema::{Named, Root},
@@ -105,6 +106,8 @@ pub(super) struct Node {
     pub(super) demands: Demands,
     /// What a file has to be watched for, one of these at least, for it to hold.
     pub(super) reasons: Option<BTreeSet<String>>,
+    /// The variable that is a text, and what that text begins or ends with where it holds: with one of these bytes at least.
+    pub(super) ends: Option<(String, Ends)>,
 }
 
 #[derive(Clone)]
@@ -130,6 +133,7 @@ impl From<Kind> for Node {
             field: None,
             demands: Demands::new(),
             reasons: None,
+            ends: None,
         }
     }
 }
@@ -168,6 +172,14 @@ pub(super) fn of_field(named: Named) -> Node {
     let kind = match named {
         Named::Process(root) => Kind::Process(ProcessPath::Root(root)),
         Named::Ancestors => Kind::Ancestors,
+        // Most of what is asked is of the process itself, and often of its name.
+        Named::OfProcess(Root::Own, field) if field.path == "name" => {
+            Kind::Text(Box::new(|scope| scope.view.name()))
+        }
+        Named::OfProcess(Root::Own, field) => reader(field.kind, move |scope| {
+            let own = scope.view.process();
+            own.map_or(Value::Absent, field.read)
+        }),
         Named::OfProcess(root, field) => return of_process(ProcessPath::Root(root), field),
         Named::Event(_) | Named::Detail(_) => {
             reader(fields::kind(&named), move |scope| read(named, scope.view))

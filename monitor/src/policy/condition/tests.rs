@@ -490,7 +490,7 @@ fn a_condition_says_what_a_file_has_to_be_watched_for() {
         let events = ["file-open", "file-change", "mount"];
         let condition = Condition::by_kind(source, &environment(&events))
             .unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"));
-        let found = condition.reasons(kind);
+        let found = condition.form(kind).and_then(|form| form.reasons());
         let found = found.map(|all| all.iter().cloned().collect::<Vec<_>>().join(" "));
         assert_eq!(found.as_deref(), expected, "{source}");
     }
@@ -527,7 +527,7 @@ fn a_condition_is_only_about_kinds_that_it_can_hold_for() {
         let condition = Condition::by_kind(source, &environment(&["file-open", "exec"]))
             .unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"));
         assert_eq!(
-            [open, exec].map(|kind| condition.is_about(kind)),
+            [open, exec].map(|kind| condition.form(kind).is_some()),
             expected,
             "{source}"
         );

@@ -99,7 +99,13 @@ impl<'a> Texts<'a> {
     /// Whether this is one of them. A full set of capabilities, which messages write as "ALL", holds each.
     #[must_use]
     pub fn contains(self, wanted: &str) -> bool {
-        self.any(|text| text == wanted || (text == "ALL" && wanted.starts_with("CAP_")))
+        match self {
+            Self::Strings(_) | Self::Capabilities(_) => {
+                self.any(|text| text == wanted || (text == "ALL" && wanted.starts_with("CAP_")))
+            }
+            Self::Arguments(arguments) => arguments.contains(wanted),
+            Self::Bits(bits, _) => bits != 0 && self.any(|text| text == wanted),
+        }
     }
 
     /// How many they are.

@@ -1,9 +1,10 @@
 //! What conditions are asked of: an event with its place, and what conditions can ask of it beside its process and its detail.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, net::IpAddr, sync::Arc};
 
 use super::{
     answers::Answers,
+    ends::Ends,
     subject::{Memory, Subject},
     value::{Texts, Type, Value},
 };
@@ -25,6 +26,13 @@ pub struct View<'a> {
     pub event: &'a Event,
     /// What detection remembers.
     pub memory: &'a dyn Memory,
+    own: Option<Subject<'a>>,
+    /// Where in the path of its program the name begins, from the moment it is first asked for.
+    name_begins: OnceCell<usize>,
+    /// Where a connection goes to, likewise.
+    remote_address: OnceCell<Option<IpAddr>>,
+    /// How its arguments begin and end, likewise.
+    argument_ends: OnceCell<Ends>,
     /// What is known of the container, from the moment it is first asked for.
     details: OnceCell<Option<Arc<Details>>>,
     /// What definitions came to.
@@ -38,6 +46,10 @@ impl<'a> View<'a> {
         Self {
             event,
             memory,
+            own: Subject::of_event(event, memory),
+            name_begins: OnceCell::new(),
+            remote_address: OnceCell::new(),
+            argument_ends: OnceCell::new(),
             details: OnceCell::new(),
             answers: Answers::default(),
         }
@@ -59,8 +71,36 @@ impl<'a> View<'a> {
 
     /// The process that did it.
     #[must_use]
-    pub fn process(&self) -> Option<Subject<'_>> {
-        Subject::of_event(self.event, self.memory)
+    pub fn process(&self) -> Option<&Subject<'a>> {
+        self.own.as_ref()
+    }
+
+    /// The name of that process's program.
+    pub(super) fn name(&self) -> &'a str {
+        let Some(program) = self.own.map(|own| &own.process.program) else {
+            return "";
+        };
+        let length = || program.exe.len() - program.name().len();
+        &program.exe[*self.name_begins.get_or_init(length)..]
+    }
+
+    /// The address of a connection's other side.
+    pub(super) fn remote_address(&self) -> Option<IpAddr> {
+        *self.remote_address.get_or_init(|| match self.detail()? {
+            v1::event::Detail::Connection(connection) => {
+                connection.remote.as_ref()?.address.parse().ok()
+            }
+            _ => None,
+        })
+    }
+
+    /// How the arguments of that process begin and end.
+    pub(super) fn argument_ends(&self) -> &Ends {
+        self.argument_ends.get_or_init(|| {
+            self.own.map_or_else(Ends::default, |own| {
+                Ends::of(own.process.program.argv.iter())
+            })
+        })
     }
 
     /// What is particular to the event, where that is a message.

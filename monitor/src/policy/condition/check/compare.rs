@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeSet};
 use cel::common::ast::{IdedExpr, operators};
 
 use super::{Checker, Demands, Field, Kind, Node, Test, Text};
-use crate::policy::condition::{fields::meant, schema};
+use crate::policy::condition::{ends::Ends, fields::meant, schema};
 
 impl Checker<'_> {
     pub(super) fn equal(
@@ -18,11 +18,13 @@ impl Checker<'_> {
         let (first, second) = (self.check(left), self.check(right));
         let (first, second) = (first?, second?);
         let mut demands = Demands::new();
+        let mut ends = None;
         for (one, other, place) in [(&first, &second, right), (&second, &first, left)] {
             if let (Some(field), Kind::ConstText(text)) = (&one.field, &other.kind) {
                 self.possible(place, field, text)?;
                 if wanted {
                     demands.insert(field.name.clone(), BTreeSet::from([text.clone()]));
+                    ends = begins(field, std::iter::once(text.as_str()));
                 }
             }
         }
@@ -85,6 +87,7 @@ impl Checker<'_> {
         };
         Some(Node {
             demands,
+            ends,
             ..kind.into()
         })
     }
@@ -200,7 +203,9 @@ impl Checker<'_> {
         let (first, second) = (self.check(element), self.check(list));
         let (first, second) = (first?, second?);
         let mut demands = Demands::new();
+        let mut ends = None;
         if let (Some(field), Kind::ConstTexts(words)) = (&first.field, &second.kind) {
+            ends = begins(field, words.iter());
             for word in words.iter() {
                 self.possible(list, field, word)?;
             }
@@ -245,6 +250,7 @@ impl Checker<'_> {
         Some(Node {
             demands,
             reasons,
+            ends,
             ..Kind::Bool(test).into()
         })
     }
@@ -276,6 +282,12 @@ impl Checker<'_> {
         };
         Some(Kind::Text(text).into())
     }
+}
+
+/// What a field begins with that is one of these texts.
+fn begins<'a>(field: &Field, texts: impl Iterator<Item = &'a str>) -> Option<(String, Ends)> {
+    let ends = Ends::beginning(texts.map(str::as_bytes))?;
+    Some((field.name.clone(), ends))
 }
 
 fn advice(names: (&str, &str)) -> &'static str {

@@ -123,6 +123,7 @@ impl Checker<'_> {
         Some(Node {
             demands,
             reasons,
+            ends: first.ends.or(second.ends),
             ..kind.into()
         })
     }
@@ -148,6 +149,14 @@ impl Checker<'_> {
             (Some(one), Some(other)) => Some(&one | &other),
             _ => None,
         };
+        let ends = match (first.ends, second.ends) {
+            (Some((variable, one)), Some((other_variable, other)))
+                if variable == other_variable =>
+            {
+                Some((variable, one.or(&other)))
+            }
+            _ => None,
+        };
         let kind = match (first.kind, second.kind) {
             (Kind::ConstBool(true), _) | (_, Kind::ConstBool(true)) => Kind::ConstBool(true),
             (Kind::Bool(first), Kind::Bool(second)) => {
@@ -158,6 +167,7 @@ impl Checker<'_> {
         Some(Node {
             demands,
             reasons,
+            ends,
             ..kind.into()
         })
     }
