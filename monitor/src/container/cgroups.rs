@@ -15,6 +15,9 @@ use super::model::Container;
 pub const MAX_CGROUPS: usize = 65_536;
 /// How long a removed cgroup stays known, in nanoseconds.
 const TOMBSTONE_NS: u64 = 60_000_000_000;
+/// Most removed ones that stay known: where they come and go faster than this in a minute, records of their last processes are
+/// not as late as that.
+const MAX_REMOVED: usize = 4_096;
 /// Deepest directory that a walk enters.
 const MAX_DEPTH: usize = 32;
 
@@ -86,13 +89,15 @@ impl Cgroups {
         if let Some(cgroup) = self.known.get_mut(&id) {
             cgroup.removed_ns = Some(now_ns);
             self.removed.push_back((now_ns, id));
+            self.sweep(now_ns);
         }
     }
 
-    /// Lets go of those that were removed some time ago.
+    /// Lets go of those that were removed some time ago, and of the earliest where they are too many.
     pub fn sweep(&mut self, now_ns: u64) {
         while let Some((removed, id)) = self.removed.front().copied() {
-            if removed.saturating_add(TOMBSTONE_NS) > now_ns {
+            let is_over = removed.saturating_add(TOMBSTONE_NS) <= now_ns;
+            if !is_over && self.removed.len() <= MAX_REMOVED {
                 break;
             }
             self.removed.pop_front();
@@ -149,6 +154,18 @@ mod tests {
         assert_eq!(cgroups.present().count(), 0);
         cgroups.sweep(5 + TOMBSTONE_NS);
         assert!(cgroups.get(10).is_none());
+    }
+
+    #[test]
+    fn of_many_removed_ones_the_last_stay() {
+        let mut cgroups = Cgroups::default();
+        let count = MAX_REMOVED as u64 + 10;
+        for id in 0..count {
+            cgroups.insert(id, "/x", None);
+            cgroups.removed(id, id);
+        }
+        assert_eq!(cgroups.count(), MAX_REMOVED);
+        assert!(cgroups.get(9).is_none() && cgroups.get(10).is_some());
     }
 
     #[test]
