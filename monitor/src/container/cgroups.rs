@@ -15,9 +15,10 @@ use super::model::Container;
 pub const MAX_CGROUPS: usize = 65_536;
 /// How long a removed cgroup stays known, in nanoseconds.
 const TOMBSTONE_NS: u64 = 60_000_000_000;
-/// Most removed ones that stay known: where they come and go faster than this in a minute, records of their last processes are
-/// not as late as that.
+/// How many removed ones stay known for as long as that; those that are more stay for [`SHORT_NS`]. Each keeps its container.
 const MAX_REMOVED: usize = 4_096;
+/// How long each removed cgroup stays known, in nanoseconds, unless there are more than [`MAX_CGROUPS`] in all.
+const SHORT_NS: u64 = 10_000_000_000;
 /// Deepest directory that a walk enters.
 const MAX_DEPTH: usize = 32;
 
@@ -89,15 +90,18 @@ impl Cgroups {
         if let Some(cgroup) = self.known.get_mut(&id) {
             cgroup.removed_ns = Some(now_ns);
             self.removed.push_back((now_ns, id));
-            self.sweep(now_ns);
         }
     }
 
-    /// Lets go of those that were removed some time ago, and of the earliest where they are too many.
+    /// Lets go of those that were removed some time ago, and the sooner the more they are.
     pub fn sweep(&mut self, now_ns: u64) {
         while let Some((removed, id)) = self.removed.front().copied() {
-            let is_over = removed.saturating_add(TOMBSTONE_NS) <= now_ns;
-            if !is_over && self.removed.len() <= MAX_REMOVED {
+            let kept = if self.removed.len() > MAX_REMOVED {
+                SHORT_NS
+            } else {
+                TOMBSTONE_NS
+            };
+            if removed.saturating_add(kept) > now_ns {
                 break;
             }
             self.removed.pop_front();
@@ -157,13 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn of_many_removed_ones_the_last_stay() {
+    fn many_removed_ones_are_known_for_a_shorter_time() {
         let mut cgroups = Cgroups::default();
         let count = MAX_REMOVED as u64 + 10;
         for id in 0..count {
             cgroups.insert(id, "/x", None);
             cgroups.removed(id, id);
         }
+        cgroups.sweep(SHORT_NS - 1);
+        assert_eq!(cgroups.count() as u64, count);
+        cgroups.sweep(SHORT_NS + count);
         assert_eq!(cgroups.count(), MAX_REMOVED);
         assert!(cgroups.get(9).is_none() && cgroups.get(10).is_some());
     }

@@ -1,11 +1,16 @@
 //! Whether the node is watched, as health checks are told.
 
-use hyper::server::conn::http2;
+use std::{pin::pin, sync::Arc};
+
+use hyper::{
+    server::conn::http2,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
@@ -74,7 +79,6 @@ async fn tell(reporter: &HealthReporter, health: &Health, services: &[&str]) {
 pub async fn serve(port: Port, health: watch::Receiver<Health>) {
     let (service, told) = service(health, &[]).await;
     let routes = TowerToHyperService::new(Routes::new(service));
-    // A question is some bytes, and a kubelet asks one in a connection.
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         .max_concurrent_streams(4)
@@ -83,8 +87,22 @@ pub async fn serve(port: Port, health: watch::Receiver<Health>) {
         .initial_stream_window_size(16 << 10)
         .initial_connection_window_size(64 << 10);
     let served = port.serve(|stream| {
-        let served = http.serve_connection(TokioIo::new(stream), routes.clone());
-        async {
+        let asked = Arc::new(Notify::new());
+        let answer = {
+            let (asked, routes) = (Arc::clone(&asked), routes.clone());
+            service_fn(move |request| {
+                asked.notify_one();
+                routes.call(request)
+            })
+        };
+        let served = http.serve_connection(TokioIo::new(stream), answer);
+        async move {
+            let mut served = pin!(served);
+            // A kubelet asks once in a connection.
+            tokio::select! {
+                _ = &mut served => return,
+                () = asked.notified() => served.as_mut().graceful_shutdown(),
+            }
             let _ = served.await;
         }
     });

@@ -1,23 +1,30 @@
-//! A TCP port that others than root can reach: whoever connects can neither use up memory and descriptors, nor keep others out for
-//! long.
+//! A TCP port that others than root can reach: connections are few, short, and make way for later ones, so that whoever connects can
+//! neither use up memory and descriptors nor keep others out.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::io::Errno;
-use tokio::{net::TcpStream, sync::Semaphore};
+use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt},
+};
+use tokio::net::TcpStream;
 
-/// Connections at a time; more wait.
-const MOST: usize = 64;
-/// Connections of one address at a time; more are closed at once. Behind an address there may be a node with all that runs there.
-const MOST_OF_ONE: usize = 8;
+/// Connections at a time. One more ends the earliest of the address that has most.
+const MOST: usize = 128;
+/// Connections of one address at a time. One more ends the earliest of them. Behind an address there may be a node with all that runs
+/// there.
+const MOST_OF_ONE: usize = 32;
 /// How long one may take as a whole, below the 10 s that a kubelet or Prometheus waits for an answer at most.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Connections that wait for being taken: as many as the kernel lets wait by itself (net.core.somaxconn since 5.4).
+const BACKLOG: i32 = 4_096;
 
 /// The address can't be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -42,19 +49,18 @@ impl Port {
     /// # Errors
     /// When it is taken, or none of this host.
     pub fn at(address: SocketAddr, purpose: &'static str) -> Result<Self, ListenError> {
-        let listen = || {
-            let listener = match TcpListener::bind(address) {
-                Err(error) if is_without_ipv6(&error) && address.ip().is_unspecified() => {
-                    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+        let port = || {
+            let listener = match listener(address) {
+                Err(Errno::AFNOSUPPORT) if address.ip().is_unspecified() => {
+                    listener((Ipv4Addr::UNSPECIFIED, address.port()).into())
                 }
                 other => other,
             }?;
-            listener.set_nonblocking(true)?;
             // Port 0 is any that is free.
             tracing::info!("listening for {purpose} on {}", listener.local_addr()?);
             Ok(Self { listener, purpose })
         };
-        listen().map_err(|source| ListenError {
+        port().map_err(|source| ListenError {
             purpose,
             address,
             source,
@@ -74,12 +80,8 @@ impl Port {
                 return;
             }
         };
-        let room = Arc::new(Semaphore::new(MOST));
-        let shares = Shares::default();
+        let guests = Guests::default();
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -88,63 +90,96 @@ impl Port {
                     continue;
                 }
             };
-            let Some(share) = shares.take(peer.ip()) else {
-                tracing::debug!("taking {purpose}: {peer} has {MOST_OF_ONE} connections already");
-                continue;
-            };
-            let served = serve(stream);
+            let (guest, until_ended) = guests.add(peer.ip());
+            let served = Abortable::new(serve(stream), until_ended);
             tokio::spawn(async move {
                 // A client that hangs up, or asks for nothing, has nothing coming.
                 let _ = tokio::time::timeout(PATIENCE, served).await;
-                drop((share, place));
+                drop(guest);
             });
         }
     }
 }
 
-fn is_without_ipv6(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+/// Listens at an address; at `[::]` for both versions of IP, whatever net.ipv6.bindv6only says.
+fn listener(address: SocketAddr) -> Result<TcpListener, Errno> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    // Connections of an agent before this one may not have been forgotten yet.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
-/// How many connections each address has. There are no more addresses than connections.
+/// Who is connected.
 #[derive(Clone, Debug, Default)]
-struct Shares(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Guests(Arc<Mutex<Connected>>);
 
-/// One connection of an address.
-#[derive(Debug)]
-struct Share {
-    shares: Shares,
-    address: IpAddr,
+#[derive(Debug, Default)]
+struct Connected {
+    /// How many there were.
+    taken: u64,
+    /// By their numbers, and so the earliest first.
+    all: BTreeMap<u64, (IpAddr, AbortHandle)>,
 }
 
-impl Shares {
-    /// `None` where the address has its share.
-    fn take(&self, address: IpAddr) -> Option<Share> {
+/// One connection.
+#[derive(Debug)]
+struct Guest {
+    number: u64,
+    guests: Guests,
+}
+
+impl Guests {
+    fn connected(&self) -> MutexGuard<'_, Connected> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one in, which lasts until it is ended for another. Where there are too many, another is ended for it.
+    fn add(&self, address: IpAddr) -> (Guest, AbortRegistration) {
         let address = address.to_canonical();
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count == MOST_OF_ONE {
-            return None;
+        let mut connected = self.connected();
+        let Connected { taken, all } = &mut *connected;
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (of, _) in all.values() {
+            *counts.entry(*of).or_default() += 1;
         }
-        *count += 1;
-        drop(counts);
-        Some(Share {
-            shares: self.clone(),
-            address,
-        })
+        let leaves = if counts.get(&address) >= Some(&MOST_OF_ONE) {
+            Some(address)
+        } else if all.len() >= MOST {
+            let most = counts.into_iter().max_by_key(|(_, count)| *count);
+            most.map(|(address, _)| address)
+        } else {
+            None
+        };
+        let earliest = all.iter().find(|(_, (of, _))| Some(*of) == leaves);
+        if let Some(number) = earliest.map(|(number, _)| *number)
+            && let Some((_, handle)) = all.remove(&number)
+        {
+            handle.abort();
+        }
+        let number = *taken;
+        *taken += 1;
+        let (handle, until_ended) = AbortHandle::new_pair();
+        all.insert(number, (address, handle));
+        drop(connected);
+        let guests = self.clone();
+        (Guest { number, guests }, until_ended)
     }
 }
 
-impl Drop for Share {
+impl Drop for Guest {
     fn drop(&mut self) {
-        let counts = self.shares.0.lock();
-        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut count) = counts.entry(self.address) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
+        self.guests.connected().all.remove(&self.number);
     }
 }
 
@@ -155,20 +190,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_has_its_share_and_leaves_nothing_behind() {
-        let shares = Shares::default();
+    fn one_more_ends_the_earliest_of_its_address_or_of_the_one_with_most() {
+        let guests = Guests::default();
+        let add = |address: IpAddr| guests.add(address).0;
+        let ended = |guest: &Guest| !guests.connected().all.contains_key(&guest.number);
         let one = Ipv4Addr::new(192, 0, 2, 1);
-        let mut taken: Vec<Share> = (0..MOST_OF_ONE)
-            .map(|_| shares.take(one.into()).expect("there is room"))
-            .collect();
-        assert!(shares.take(one.into()).is_none());
+        let other = add(Ipv6Addr::LOCALHOST.into());
+        let of_one: Vec<Guest> = (0..MOST_OF_ONE).map(|_| add(one.into())).collect();
+        assert!(!of_one.iter().any(ended));
         // The same, as a socket of both versions tells it.
-        assert!(shares.take(one.to_ipv6_mapped().into()).is_none());
-        let other = shares.take(Ipv6Addr::LOCALHOST.into());
-        assert!(other.is_some());
-        taken.pop();
-        taken.push(shares.take(one.into()).expect("there is room again"));
-        drop((taken, other));
-        assert!(shares.0.lock().expect("not poisoned").is_empty());
+        let more = add(one.to_ipv6_mapped().into());
+        assert!(ended(&of_one[0]) && !of_one[1..].iter().any(ended));
+        let subnet = (0..).map(|host| add(Ipv4Addr::new(198, 51, 100, host).into()));
+        let room = MOST - guests.connected().all.len();
+        let of_others: Vec<Guest> = subnet.take(room).collect();
+        assert!(!ended(&of_one[1]));
+        let last = add(Ipv4Addr::new(203, 0, 113, 1).into());
+        assert!(ended(&of_one[1]) && !of_others.iter().any(ended) && !ended(&other));
+        assert_eq!(guests.connected().all.len(), MOST);
+        drop((other, of_one, more, of_others, last));
+        assert!(guests.connected().all.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_ended_for_another_is_not_served_any_more() {
+        let guests = Guests::default();
+        let address = Ipv4Addr::LOCALHOST.into();
+        let (first, until_ended) = guests.add(address);
+        let served = Abortable::new(std::future::pending::<()>(), until_ended);
+        let others: Vec<_> = (0..MOST_OF_ONE).map(|_| guests.add(address)).collect();
+        assert!(served.await.is_err());
+        drop((first, others));
     }
 }

@@ -1,5 +1,7 @@
 //! What pods may ask of a node.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use super::documents::{self, Container, Pod, at, list, named, text};
@@ -241,8 +243,10 @@ fn of_configuration(container: Container<'_>, all: &[Value]) -> Vec<String> {
     }
     for name in ["metrics", "health"] {
         let listen = text(&configuration, &format!("/{name}/listen"));
-        let port = listen.rsplit(':').next().and_then(|port| port.parse().ok());
-        if port.is_none_or(|port: u16| container_port(container, name) != port) {
+        // The pod's address is not known beforehand.
+        let address: Option<SocketAddr> = listen.parse().ok();
+        let address = address.filter(|address| address.ip().is_unspecified());
+        if address.is_none_or(|address| container_port(container, name) != address.port()) {
             found.push(format!("{path}: no port `{name}` is at {listen}"));
         }
     }

@@ -14,6 +14,7 @@ use cel::common::ast::{
 
 use super::{
     Mistake,
+    ends::Ends,
     environment::{Definition, Environment, Words},
     fields::{field, meant, unknown},
     node::{
@@ -317,6 +318,12 @@ impl Checker<'_> {
         }
     }
 
+    /// How a variable begins or ends where something holds; nothing where it is no variable.
+    fn ends(&self, name: Option<String>, ends: Option<Ends>) -> Option<(String, Ends)> {
+        let is_variable = |name: &String| self.variables.iter().any(|(known, _)| known == name);
+        name.filter(is_variable).zip(ends)
+    }
+
     fn list(&mut self, expression: &IdedExpr, list: &ListExpr) -> Option<Node> {
         let mut texts = Vec::new();
         let mut numbers = Vec::new();
@@ -378,6 +385,13 @@ impl Checker<'_> {
         };
         if self.variables.len() == MAX_DEPTH {
             return self.wrong(expression, "too many macros within each other");
+        }
+        if schema::find(&found.iter_var).is_some() || !schema::below(&found.iter_var).is_empty() {
+            let message = format!(
+                "`{name}` is of the fields, and can't be the name of a variable",
+                name = found.iter_var
+            );
+            return self.wrong(expression, message);
         }
         self.variables.push((found.iter_var.clone(), kind));
         let body = self.truth_node(body);

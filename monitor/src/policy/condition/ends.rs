@@ -2,11 +2,11 @@
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bytes([u64; 4]);
+struct Bytes([u64; 4]);
 
 impl Bytes {
     /// These; `None` where one of them is `None`, which is any.
-    pub(super) fn of(bytes: impl Iterator<Item = Option<u8>>) -> Option<Self> {
+    fn of(bytes: impl Iterator<Item = Option<u8>>) -> Option<Self> {
         let mut all = Self::default();
         for byte in bytes {
             all.insert(byte?);
@@ -18,7 +18,7 @@ impl Bytes {
         self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
     }
 
-    pub(super) fn has(&self, byte: u8) -> bool {
+    fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] & 1 << (byte & 63) != 0
     }
 

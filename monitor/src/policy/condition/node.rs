@@ -172,14 +172,10 @@ pub(super) fn of_field(named: Named) -> Node {
     let kind = match named {
         Named::Process(root) => Kind::Process(ProcessPath::Root(root)),
         Named::Ancestors => Kind::Ancestors,
-        // Most of what is asked is of the process itself, and often of its name.
+        // Many rules ask for it.
         Named::OfProcess(Root::Own, field) if field.path == "name" => {
             Kind::Text(Box::new(|scope| scope.view.name()))
         }
-        Named::OfProcess(Root::Own, field) => reader(field.kind, move |scope| {
-            let own = scope.view.process();
-            own.map_or(Value::Absent, field.read)
-        }),
         Named::OfProcess(root, field) => return of_process(ProcessPath::Root(root), field),
         Named::Event(_) | Named::Detail(_) => {
             reader(fields::kind(&named), move |scope| read(named, scope.view))

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
+use proptest::{collection::vec, prop_assert_eq, test_runner::TestRunner};
+
 use super::{
     Condition, Environment, Message, Mistake, View,
     environment::{Definition, Words},
@@ -377,6 +379,16 @@ fn mistakes_are_named_where_they_are() {
             "in `broken`: a string can't be compared with an int",
         ),
         ("poools.exists(a, true)", 0, "did you mean `pools`?"),
+        (
+            "process.argv.exists(process, process == \"x\")",
+            19,
+            "`process` is of the fields",
+        ),
+        (
+            "process.ancestors.exists(kind, kind.exe == \"x\")",
+            24,
+            "`kind` is of the fields",
+        ),
         ("é == 1", 0, "not well-formed"),
         (
             "process.exe == \"é\" && proces.exe == \"x\"",
@@ -534,6 +546,62 @@ fn a_condition_is_only_about_kinds_that_it_can_hold_for() {
     }
     let never = Condition::by_kind(r#"kind == "mount""#, &environment(&["exec"]));
     assert!(never.is_err_and(|mistakes| mistakes[0].message.contains("never hold")));
+}
+
+/// What is known of how arguments begin and end only tells what need not be looked at: `all` does not use it.
+#[test]
+fn arguments_are_found_whatever_they_begin_and_end_with() {
+    let bodies = [
+        r#"a == "--a""#,
+        r#"a == """#,
+        r#"a == "--""#,
+        r#"a != "-a""#,
+        r#"a in ["-b", "c"]"#,
+        r#"a in ["-", "d"]"#,
+        r#"a.startsWith(["-a=", "b/"])"#,
+        r#"a.startsWith("-")"#,
+        r#"a.endsWith(["/a", "é"])"#,
+        r#"a.endsWith("")"#,
+        r#"a.contains("=")"#,
+        r#"a.contains(["a=", "b"])"#,
+        r#"a.matches("^-?-?(a|bc)")"#,
+        r#"a.matches("^(a=|b/)?c")"#,
+        r#"a.matches(["^(?i)A", "^/d"])"#,
+        r#"a.matches(["^a", "d$"])"#,
+        r#"a.matches("^$")"#,
+        r#"a.startsWith("a") || a.endsWith("b")"#,
+        r#"a.startsWith("a") || a.contains("=")"#,
+        r#"a.startsWith("-") && a.endsWith("b")"#,
+        r#"a == "b" || !(a == "c")"#,
+        r#"process.name == "cat" && a == "-c""#,
+        r#"process.name == "dog" || a == "-c""#,
+        r#"a == "a" ? a.endsWith("a") : a == "b""#,
+        r#"process.argv.exists(b, b == "d" && a == "c")"#,
+        r#"process.argv.exists(b, a == "c")"#,
+    ];
+    let compile = |source: String| {
+        Condition::compile(&source, &environment(&["exec"]))
+            .unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"))
+    };
+    let pairs = bodies.map(|body| {
+        let found = compile(format!("process.argv.exists(a, {body})"));
+        let plain = compile(format!("!process.argv.all(a, !({body}))"));
+        (body, found, plain)
+    });
+    let outcome = TestRunner::default().run(&vec("[-a-dAé=/ ]{0,4}", 0..4), |arguments| {
+        let mut process = actor();
+        Arc::make_mut(&mut process.program).argv = Arguments::new(arguments.join("\0").as_bytes());
+        let event = Event {
+            process: Some(Arc::new(process)),
+            ..event(Detail::Exec)
+        };
+        for (body, found, plain) in &pairs {
+            let [found, plain] = [found, plain].map(|one| one.holds(&View::new(&event, &Listens)));
+            prop_assert_eq!(found, plain, "{}", body);
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

@@ -24,7 +24,8 @@ impl Checker<'_> {
                 self.possible(place, field, text)?;
                 if wanted {
                     demands.insert(field.name.clone(), BTreeSet::from([text.clone()]));
-                    ends = begins(field, std::iter::once(text.as_str()));
+                    let begins = Ends::beginning(std::iter::once(text.as_bytes()));
+                    ends = self.ends(Some(field.name.clone()), begins);
                 }
             }
         }
@@ -205,7 +206,8 @@ impl Checker<'_> {
         let mut demands = Demands::new();
         let mut ends = None;
         if let (Some(field), Kind::ConstTexts(words)) = (&first.field, &second.kind) {
-            ends = begins(field, words.iter());
+            let begins = Ends::beginning(words.iter().map(str::as_bytes));
+            ends = self.ends(Some(field.name.clone()), begins);
             for word in words.iter() {
                 self.possible(list, field, word)?;
             }
@@ -282,12 +284,6 @@ impl Checker<'_> {
         };
         Some(Kind::Text(text).into())
     }
-}
-
-/// What a field begins with that is one of these texts.
-fn begins<'a>(field: &Field, texts: impl Iterator<Item = &'a str>) -> Option<(String, Ends)> {
-    let ends = Ends::beginning(texts.map(str::as_bytes))?;
-    Some((field.name.clone(), ends))
 }
 
 fn advice(names: (&str, &str)) -> &'static str {

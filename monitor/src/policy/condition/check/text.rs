@@ -88,7 +88,7 @@ impl Checker<'_> {
                 let field = variable.as_deref();
                 let (kind, ends) = self.text_method(expression, name, field, text, argument)?;
                 Some(Node {
-                    ends: variable.zip(ends),
+                    ends: self.ends(variable, ends),
                     ..kind.into()
                 })
             }
