@@ -23,6 +23,8 @@ const MOST: usize = 128;
 const MOST_OF_ONE: usize = 32;
 /// How long one may take as a whole, below the 10 s that a kubelet or Prometheus waits for an answer at most.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Where none can be taken, for want of descriptors or memory, it is tried again after this time.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that wait for being taken: as many as the kernel lets wait by itself (net.core.somaxconn since 5.4).
 const BACKLOG: i32 = 4_096;
 
@@ -86,7 +88,7 @@ impl Port {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("taking {purpose}: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };

@@ -2,6 +2,7 @@
 
 use watchkeeper::proto::v1::{Alert, ExecOrigin, Location, Metadata, Runtime};
 
+use crate::catalogue::say;
 use crate::harness::agent::Agent;
 use crate::harness::podman::{Container, Podman};
 use crate::harness::service::{free_port, get, web_server};
@@ -24,6 +25,7 @@ async fn service_shell_and_injected_shell_are_alerts() {
 
     assert!(output.status.success(), "{output:?}");
     let from_service = find(&mut alerts, "shell.from-service", &container).await;
+    say("shell.from-service/script-of-a-web-server", None);
     let first = from_service.ancestors.last().expect("it has ancestors");
     assert_eq!(
         (first.pid, first.pid_inside, first.origin()),
@@ -55,6 +57,7 @@ async fn terminals_make_shells_interactive() {
 
     let by_hand = podman.run(&unique("by-hand"), &["--tty"], &["/bin/sh"]);
     let entry = find(&mut alerts, "shell.interactive", &by_hand).await;
+    say("shell.interactive/shell-with-a-terminal", None);
     let shell = entry.process.as_ref().expect("an alert has a process");
     assert_eq!(shell.origin(), ExecOrigin::Entrypoint);
     assert!(shell.tty.starts_with("pts"), "{shell:#?}");
