@@ -154,6 +154,18 @@ fn a_container_that_asks_for_too_much_is_found() {
 }
 
 #[test]
+fn an_address_that_nobody_else_reaches_is_found() {
+    let pointer = "/data/config.yaml";
+    let all = fixture();
+    let maps = all.iter().filter_map(|document| document.pointer(pointer));
+    let text = maps.filter_map(Value::as_str).next().expect(pointer);
+    let own = text.replace("[::]:9465", "127.0.0.1:9465");
+    assert_ne!(text, own);
+    let all = spoilt("ConfigMap", pointer, json!(own));
+    found_in(&all, false, "no port `health` is at 127.0.0.1:9465");
+}
+
+#[test]
 fn an_image_may_be_named_by_its_digest() {
     let image = json!("registry.example/watchkeeper@sha256:00");
     let all = spoilt("DaemonSet", "/spec/template/spec/containers/0/image", image);
