@@ -388,7 +388,7 @@ impl Checker<'_> {
         }
         if schema::find(&found.iter_var).is_some() || !schema::below(&found.iter_var).is_empty() {
             let message = format!(
-                "`{name}` is of the fields, and can't be the name of a variable",
+                "`{name}` is the name of fields, and can't be that of a variable",
                 name = found.iter_var
             );
             return self.wrong(expression, message);

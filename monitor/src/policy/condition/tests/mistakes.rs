@@ -83,12 +83,12 @@ fn mistakes_are_named_where_they_are() {
         (
             "process.argv.exists(process, process == \"x\")",
             19,
-            "`process` is of the fields",
+            "`process` is the name of fields",
         ),
         (
             "process.ancestors.exists(kind, kind.exe == \"x\")",
             24,
-            "`kind` is of the fields",
+            "`kind` is the name of fields",
         ),
         ("é == 1", 0, "not well-formed"),
         (
