@@ -141,20 +141,16 @@ impl Evaluator {
         let mut hits = std::mem::take(&mut self.hits);
         {
             let view = View::new(event, &self.listeners);
-            let asked = &mut self.asked;
             let chosen = event
                 .container()
                 .map(|container| self.selections.of(container, self.set.selectors()));
-            self.set
-                .to_ask(&event.detail, chosen)
-                .inspect(|_| *asked += 1)
-                .filter(|(_, form)| form.holds(&view))
-                .for_each(|(rule, _)| {
-                    hits.push(Undecided {
-                        rule: Arc::clone(rule),
-                        said: None,
-                    });
+            let asked = self.set.ask(&view, chosen, |rule| {
+                hits.push(Undecided {
+                    rule: Arc::clone(rule),
+                    said: None,
                 });
+            });
+            self.asked += asked as u64;
         }
         // What is judged first can be what another has to come after.
         hits.sort_unstable_by(|one, other| one.rule.rule.id.cmp(&other.rule.rule.id));

@@ -223,11 +223,10 @@ mod tests {
                 })
                 .collect();
             let view = View::new(&event, &OfCases);
-            let mut found: Vec<&str> = set
-                .to_ask(&event.detail, (!is_on_host).then_some(&[]))
-                .filter(|(_, form)| form.holds(&view))
-                .map(|(rule, _)| rule.rule.id.as_str())
-                .collect();
+            let mut found: Vec<&str> = Vec::new();
+            set.ask(&view, (!is_on_host).then_some(&[]), |rule| {
+                found.push(&rule.rule.id);
+            });
             found.sort_unstable();
             assert_eq!(found, holding, "{event:?}");
         }

@@ -324,6 +324,12 @@ impl Arguments {
         })
     }
 
+    /// All of them, with a NUL byte between each two.
+    #[must_use]
+    pub fn joined(&self) -> &str {
+        &self.0
+    }
+
     /// Whether one of them is `wanted`.
     #[must_use]
     pub fn contains(&self, wanted: &str) -> bool {

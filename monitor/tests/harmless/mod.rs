@@ -4,8 +4,8 @@
 use serde_json::json;
 use watchkeeper::{event::Event, policy::case};
 
-/// One event of each common kind, by its kind.
-pub fn events() -> [(&'static str, Event); 8] {
+/// One event of each common kind, by its kind, and one of a program with many arguments.
+pub fn events() -> [(&'static str, Event); 9] {
     let container = json!({"id": "c", "name": "web", "image": "quay.io/shop/web:1", "pod": {"uid": "1", "name": "web-0", "namespace": "shop"},
         "capBounding": ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"], "userNamespace": 1});
     let process = json!({"pid": 100, "exe": "/usr/sbin/nginx", "argv": ["nginx", "-g", "daemon off;"], "cwd": "/", "origin": "descendant",
@@ -21,9 +21,21 @@ pub fn events() -> [(&'static str, Event); 8] {
         let event = case::parse(&event).expect("the events are right");
         (kind, event)
     };
+    let options: Vec<String> = (0..40)
+        .map(|number| format!("-Dshop.cache.region{number}=cache-{number}:11211"))
+        .collect();
+    let argv: Vec<&str> = ["/opt/java/bin/java", "-server"]
+        .into_iter()
+        .chain(options.iter().map(String::as_str))
+        .chain(["-cp", "/app/shop.jar:/app/netty.jar", "example.shop.Main"])
+        .collect();
+    let mut server = process.clone();
+    server["exe"] = json!(argv[0]);
+    server["argv"] = json!(argv);
     let remote = json!({"address": "10.1.2.3", "port": 5432});
     [
         of("exec", "", json!(null)),
+        ("exec with 45 arguments", of("exec", "process", server).1),
         of("exit", "exit", json!({"code": 0})),
         of(
             "connect",

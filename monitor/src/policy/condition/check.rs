@@ -14,16 +14,15 @@ use cel::common::ast::{
 
 use super::{
     Mistake,
-    ends::Ends,
     environment::{Definition, Environment, Words},
     fields::{field, meant, unknown},
-    node::{
-        Demands, Field, Kind, Node, ProcessPath, Scope, Test, Text, of_field, of_process, values,
-    },
+    literals::Literals,
+    node::{Demands, Field, Kind, Node, ProcessPath, Scope, Text, of_field, of_process, values},
     parse::{Positions, parse},
     schema,
     subject::{PROCESS_FIELDS, Subject},
-    value::{Local, Type},
+    truth::{Questions, Test},
+    value::{Local, Texts, Type},
 };
 use crate::proto::v1::EventKind;
 
@@ -198,20 +197,20 @@ impl Checker<'_> {
 
     /// `has(field)`: it is something else than what it is when it is not set.
     fn is_set(&mut self, expression: &IdedExpr, node: Node) -> Option<Node> {
-        let test: Test = match node.kind {
-            Kind::Bool(test) => test,
-            Kind::Int(number) => Box::new(move |scope| number(scope) != 0),
-            Kind::Double(real) => Box::new(move |scope| real(scope) != 0.0),
-            Kind::Text(text) => Box::new(move |scope| !text(scope).is_empty()),
-            Kind::Texts(list) => Box::new(move |scope| list(scope).any(|_| true)),
+        let kind = match node.kind {
+            Kind::Bool(test) => Kind::Bool(test),
+            Kind::Int(number) => Kind::asked(move |scope| number(scope) != 0),
+            Kind::Double(real) => Kind::asked(move |scope| real(scope) != 0.0),
+            Kind::Text(text) => Kind::asked(move |scope| !text(scope).is_empty()),
+            Kind::Texts(list) => Kind::asked(move |scope| list(scope).any(|_| true)),
             Kind::Labels(map) => {
-                Box::new(move |scope| map(scope).is_some_and(|labels| !labels.is_empty()))
+                Kind::asked(move |scope| map(scope).is_some_and(|labels| !labels.is_empty()))
             }
-            Kind::Process(path) => Box::new(move |scope| path.find(scope).is_some()),
-            Kind::Ancestors => Box::new(|scope| !scope.view.event.ancestors.is_empty()),
+            Kind::Process(path) => Kind::asked(move |scope| path.find(scope).is_some()),
+            Kind::Ancestors => Kind::asked(|scope| !scope.view.event.ancestors.is_empty()),
             _ => return self.wrong(expression, "has() takes a field"),
         };
-        Some(Kind::Bool(test).into())
+        Some(kind.into())
     }
 
     fn variable(
@@ -301,9 +300,12 @@ impl Checker<'_> {
             Some(node) if inner.mistakes.is_empty() => Some(Node {
                 kind: match node.kind {
                     // No variable of a macro is seen in a definition, so that it comes to the same wherever it is named.
-                    Kind::Bool(test) => Kind::Bool(Box::new(move |scope| {
-                        scope.view.answers.get(number, || test(scope))
-                    })),
+                    Kind::Bool(test) => {
+                        let questions = Questions::from(test);
+                        Kind::asked(move |scope| {
+                            scope.view.answers.get(number, || questions.hold(scope))
+                        })
+                    }
                     other => other,
                 },
                 field: None,
@@ -318,10 +320,15 @@ impl Checker<'_> {
         }
     }
 
-    /// How a variable begins or ends where something holds; nothing where it is no variable.
-    fn ends(&self, name: Option<String>, ends: Option<Ends>) -> Option<(String, Ends)> {
-        let is_variable = |name: &String| self.variables.iter().any(|(known, _)| known == name);
-        name.filter(is_variable).zip(ends)
+    /// What is in a variable where something holds; nothing where it is no variable.
+    fn literals(
+        &self,
+        name: Option<&str>,
+        literals: Option<Literals>,
+    ) -> Option<(String, Literals)> {
+        let (name, literals) = name.zip(literals)?;
+        let is_variable = self.variables.iter().any(|(known, _)| known == name);
+        is_variable.then(|| (name.to_owned(), literals))
     }
 
     fn list(&mut self, expression: &IdedExpr, list: &ListExpr) -> Option<Node> {
@@ -405,40 +412,38 @@ impl Checker<'_> {
             Some(field) if wanted && field.is_reasons() => body.demands.remove(&found.iter_var),
             _ => None,
         };
-        // No argument may begin or end as one would have to.
-        let ends = match field {
-            Some(field) if wanted && field.name == "process.argv" => body.ends.take(),
-            _ => None,
-        };
-        let ends = ends.filter(|(variable, _)| *variable == found.iter_var);
-        let body = body.kind.copy_test()?;
+        let literals = body.literals.take().filter(|_| wanted);
+        let searcher = literals
+            .filter(|(variable, _)| *variable == found.iter_var)
+            .and_then(|(_, literals)| literals.searcher());
+        let body = Questions::from(body.kind.into_test()?);
         // `all` holds unless one exists of which its body does not.
-        let test: Test = match range {
-            Kind::Texts(list) => Box::new(move |scope| {
-                let found = list(scope).any(|text| {
-                    body(&Scope {
+        let test = match range {
+            Kind::Texts(list) => Test::new(move |scope| {
+                let texts = list(scope);
+                if let (Some(searcher), Texts::Arguments(arguments)) = (&searcher, texts)
+                    && searcher.find(arguments.joined()).is_none()
+                {
+                    return false;
+                }
+                let found = texts.any(|text| {
+                    body.hold(&Scope {
                         view: scope.view,
                         local: Some((Local::Text(text), scope)),
                     }) == wanted
                 });
                 found == wanted
             }),
-            _ => Box::new(move |scope| {
+            _ => Test::new(move |scope| {
                 let found = scope.view.event.ancestors.iter().any(|ancestor| {
                     let subject = Subject::of_ancestor(ancestor, scope.view.memory);
-                    body(&Scope {
+                    body.hold(&Scope {
                         view: scope.view,
                         local: Some((Local::Process(subject), scope)),
                     }) == wanted
                 });
                 found == wanted
             }),
-        };
-        let test = match ends {
-            Some((_, ends)) => Box::new(move |scope: &Scope<'_>| {
-                scope.view.argument_ends().meet(&ends) && test(scope)
-            }) as Test,
-            None => test,
         };
         Some(Node {
             reasons,

@@ -10,10 +10,7 @@ use regex_syntax::{
     hir::{Look, literal::Extractor},
 };
 
-use super::{
-    ends::{Beginnings, Ends},
-    environment::Words,
-};
+use super::{beginnings::Beginnings, environment::Words, literals::Literals};
 use crate::watch::pattern::{Pattern, with_components};
 
 /// Most bytes that a regular expression may take.
@@ -24,6 +21,7 @@ pub(super) struct Expressions {
     all: RegexSet,
     /// What texts begin with that one of them matches, where that is known.
     beginnings: Option<Beginnings>,
+    literals: Option<Literals>,
 }
 
 impl Expressions {
@@ -39,9 +37,18 @@ impl Expressions {
                 let last = message.lines().last().unwrap_or_default();
                 format!("not a regular expression: {}", last.trim())
             })?;
-        let beginnings = expressions.map(beginnings).collect::<Option<Vec<_>>>();
-        let beginnings = beginnings.map(|each| Beginnings::of(&each.concat()));
-        Ok(Self { all, beginnings })
+        let prefixes: Option<Vec<Prefixes>> = expressions.map(Prefixes::of).collect();
+        let texts = prefixes.iter().flatten().flat_map(|each| &each.texts);
+        let texts: Vec<Vec<u8>> = texts.cloned().collect();
+        let are_beginnings = |all: &Vec<Prefixes>| all.iter().all(|each| each.at_start);
+        Ok(Self {
+            all,
+            beginnings: prefixes
+                .as_ref()
+                .is_some_and(are_beginnings)
+                .then(|| Beginnings::of(&texts)),
+            literals: prefixes.and_then(|_| Literals::new(texts)),
+        })
     }
 
     pub(super) fn match_one(&self, text: &str) -> bool {
@@ -50,32 +57,43 @@ impl Expressions {
         self.beginnings.as_ref().is_none_or(may_match) && self.all.is_match(text.as_bytes())
     }
 
-    /// How a text begins that one of them matches.
-    pub(super) fn ends(&self) -> Option<Ends> {
-        self.beginnings.as_ref()?.ends
+    /// What is in a text that one of them matches.
+    pub(super) fn literals(&self) -> Option<Literals> {
+        self.literals.clone()
     }
 }
 
-/// What everything begins with that a regular expression matches, if it only matches from the beginning of a text.
-fn beginnings(expression: &str) -> Option<Vec<Vec<u8>>> {
-    let parsed = ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .build()
-        .parse(expression)
-        .ok()?;
-    if !parsed.properties().look_set_prefix().contains(Look::Start) {
-        return None;
+/// What everything begins with that a regular expression matches.
+struct Prefixes {
+    texts: Vec<Vec<u8>>,
+    /// It only matches from the beginning of a text.
+    at_start: bool,
+}
+
+impl Prefixes {
+    /// `None` where they are too many.
+    fn of(expression: &str) -> Option<Self> {
+        let parsed = ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .build()
+            .parse(expression)
+            .ok()?;
+        let prefixes = Extractor::new().extract(&parsed);
+        let texts = prefixes.literals()?.iter();
+        Some(Self {
+            texts: texts.map(|text| text.as_bytes().to_vec()).collect(),
+            at_start: parsed.properties().look_set_prefix().contains(Look::Start),
+        })
     }
-    let beginnings = Extractor::new().extract(&parsed);
-    let texts = beginnings.literals()?.iter();
-    Some(texts.map(|text| text.as_bytes().to_vec()).collect())
 }
 
 /// Patterns of paths, one of which is to match.
 pub(super) struct Paths {
     /// Those that begin with a name, with that name.
     beginning: Vec<(String, Pattern)>,
+    /// How these names begin.
+    names: Beginnings,
     /// The others, with a name that is somewhere in a path that fits.
     anywhere: Vec<(Finder<'static>, Pattern)>,
 }
@@ -90,7 +108,12 @@ impl Paths {
                 None => anywhere.push((Finder::new(pattern.name()).into_owned(), pattern)),
             }
         }
+        let names: Vec<_> = beginning
+            .iter()
+            .map(|(name, _)| name.clone().into_bytes())
+            .collect();
         Ok(Self {
+            names: Beginnings::of(&names),
             beginning,
             anywhere,
         })
@@ -99,12 +122,11 @@ impl Paths {
     /// Few paths have what one of the patterns begins with; the others need not be taken apart.
     pub(super) fn matches(&self, path: &str) -> bool {
         let first = first_component(path);
-        self.beginning
-            .iter()
-            .any(|(name, pattern)| name == first && fits(pattern, path))
-            || self
-                .anywhere
-                .iter()
+        let mut beginning = self.beginning.iter();
+        let mut anywhere = self.anywhere.iter();
+        (self.names.may_begin(first)
+            && beginning.any(|(name, pattern)| name == first && fits(pattern, path)))
+            || anywhere
                 .any(|(name, pattern)| name.find(path.as_bytes()).is_some() && fits(pattern, path))
     }
 }
@@ -224,7 +246,8 @@ mod tests {
     #[test]
     fn an_expression_is_only_asked_of_texts_that_begin_as_it_does() {
         let known = |expression| {
-            let mut texts = beginnings(expression)?;
+            let prefixes = Prefixes::of(expression).filter(|prefixes| prefixes.at_start);
+            let mut texts = prefixes?.texts;
             texts.sort();
             Some(String::from_utf8(texts.join(&b' ')).expect("of these tests"))
         };

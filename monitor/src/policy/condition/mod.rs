@@ -10,16 +10,18 @@
 //! `address.inNetwork("10.0.0.0/8")`, `path.baseName()`; each also takes a list.
 
 mod answers;
+mod beginnings;
 mod check;
-mod ends;
 pub mod environment;
 pub mod fields;
 mod functions;
+mod literals;
 mod message;
 mod node;
 mod parse;
 pub mod schema;
 pub mod subject;
+mod truth;
 pub mod value;
 pub mod view;
 
@@ -28,7 +30,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use check::compile;
 pub use environment::Environment;
 pub use message::{Message, ShownField};
-use node::{Kind, Node, Scope, Test};
+use node::{Kind, Node, Scope};
+use truth::{Questions, Test};
 pub use view::View;
 
 use crate::proto::v1::EventKind;
@@ -59,7 +62,7 @@ pub struct Condition {
 pub struct Form {
     /// `None` for all kinds.
     kind: Option<EventKind>,
-    test: Test,
+    questions: Questions,
     reasons: Option<BTreeSet<String>>,
 }
 
@@ -136,7 +139,7 @@ impl Form {
     fn of(node: Node, kind: Option<EventKind>) -> Result<Self, Vec<Mistake>> {
         let test = match node.kind {
             Kind::ConstBool(false) => return Err(never()),
-            Kind::ConstBool(true) => Box::new(|_: &Scope<'_>| true) as Test,
+            Kind::ConstBool(true) => Test::new(|_| true),
             Kind::Bool(test) => test,
             other => {
                 return Err(vec![Mistake::new(
@@ -147,7 +150,7 @@ impl Form {
         };
         Ok(Self {
             kind,
-            test,
+            questions: test.into(),
             reasons: node.reasons,
         })
     }
@@ -155,7 +158,7 @@ impl Form {
     /// Whether it holds for an event of its kind.
     #[must_use]
     pub fn holds(&self, view: &View<'_>) -> bool {
-        (self.test)(&Scope { view, local: None })
+        self.questions.hold(&Scope { view, local: None })
     }
 
     /// The reasons to watch a file, one of which an event must have for it to hold; `None` where it can hold without.

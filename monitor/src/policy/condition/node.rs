@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    ends::Ends,
     environment::Words,
     fields::{self, read, subject_of},
+    literals::Literals,
     schema::{Named, Root},
     subject::{ProcessField, Subject},
+    truth::Test,
     value::{Local, Texts, Type, Value},
     view::View,
 };
@@ -34,7 +35,6 @@ impl<'a> Scope<'a> {
     }
 }
 
-pub(super) type Test = Box<dyn Fn(&Scope<'_>) -> bool + Send + Sync>;
 pub(super) type Number = Box<dyn Fn(&Scope<'_>) -> i64 + Send + Sync>;
 pub(super) type Real = Box<dyn Fn(&Scope<'_>) -> f64 + Send + Sync>;
 pub(super) type Text = Box<dyn for<'a> Fn(&'a Scope<'a>) -> &'a str + Send + Sync>;
@@ -106,8 +106,8 @@ pub(super) struct Node {
     pub(super) demands: Demands,
     /// What a file has to be watched for, one of these at least, for it to hold.
     pub(super) reasons: Option<BTreeSet<String>>,
-    /// The variable that is a text, and what that text begins or ends with where it holds: with one of these bytes at least.
-    pub(super) ends: Option<(String, Ends)>,
+    /// A variable that is a text, and what is in that text where it holds.
+    pub(super) literals: Option<(String, Literals)>,
 }
 
 #[derive(Clone)]
@@ -133,16 +133,21 @@ impl From<Kind> for Node {
             field: None,
             demands: Demands::new(),
             reasons: None,
-            ends: None,
+            literals: None,
         }
     }
 }
 
 impl Kind {
-    pub(super) fn copy_test(self) -> Option<Test> {
+    /// What is true or false of an event.
+    pub(super) fn asked(question: impl Fn(&Scope<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self::Bool(Test::new(question))
+    }
+
+    pub(super) fn into_test(self) -> Option<Test> {
         match self {
             Self::Bool(test) => Some(test),
-            Self::ConstBool(value) => Some(Box::new(move |_| value)),
+            Self::ConstBool(value) => Some(Test::new(move |_| value)),
             _ => None,
         }
     }
@@ -176,6 +181,10 @@ pub(super) fn of_field(named: Named) -> Node {
         Named::OfProcess(Root::Own, field) if field.path == "name" => {
             Kind::Text(Box::new(|scope| scope.view.name()))
         }
+        Named::OfProcess(Root::Own, field) => reader(field.kind, move |scope| {
+            let own = scope.view.process();
+            own.map_or(Value::Absent, field.read)
+        }),
         Named::OfProcess(root, field) => return of_process(ProcessPath::Root(root), field),
         Named::Event(_) | Named::Detail(_) => {
             reader(fields::kind(&named), move |scope| read(named, scope.view))
@@ -198,9 +207,7 @@ pub(super) fn reader(
     read: impl for<'a> Fn(&'a Scope<'a>) -> Value<'a> + Send + Sync + 'static,
 ) -> Kind {
     match kind {
-        Type::Bool => Kind::Bool(Box::new(move |scope| {
-            matches!(read(scope), Value::Bool(true))
-        })),
+        Type::Bool => Kind::asked(move |scope| matches!(read(scope), Value::Bool(true))),
         Type::Int => Kind::Int(Box::new(move |scope| match read(scope) {
             Value::Int(value) => value,
             _ => 0,

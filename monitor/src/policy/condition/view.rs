@@ -2,9 +2,10 @@
 
 use std::{cell::OnceCell, net::IpAddr, sync::Arc};
 
+use memchr::memmem;
+
 use super::{
     answers::Answers,
-    ends::Ends,
     subject::{Memory, Subject},
     value::{Texts, Type, Value},
 };
@@ -31,8 +32,6 @@ pub struct View<'a> {
     name_begins: OnceCell<usize>,
     /// Where a connection goes to, likewise.
     remote_address: OnceCell<Option<IpAddr>>,
-    /// How its arguments begin and end, likewise.
-    argument_ends: OnceCell<Ends>,
     /// What is known of the container, from the moment it is first asked for.
     details: OnceCell<Option<Arc<Details>>>,
     /// What definitions came to.
@@ -49,7 +48,6 @@ impl<'a> View<'a> {
             own: Subject::of_event(event, memory),
             name_begins: OnceCell::new(),
             remote_address: OnceCell::new(),
-            argument_ends: OnceCell::new(),
             details: OnceCell::new(),
             answers: Answers::default(),
         }
@@ -77,7 +75,7 @@ impl<'a> View<'a> {
 
     /// The name of that process's program.
     pub(super) fn name(&self) -> &'a str {
-        let Some(program) = self.own.map(|own| &own.process.program) else {
+        let Some(program) = self.own.as_ref().map(|own| &own.process.program) else {
             return "";
         };
         let length = || program.exe.len() - program.name().len();
@@ -91,15 +89,6 @@ impl<'a> View<'a> {
                 connection.remote.as_ref()?.address.parse().ok()
             }
             _ => None,
-        })
-    }
-
-    /// How the arguments of that process begin and end.
-    pub(super) fn argument_ends(&self) -> &Ends {
-        self.argument_ends.get_or_init(|| {
-            self.own.map_or_else(Ends::default, |own| {
-                Ends::of(own.process.program.argv.iter())
-            })
         })
     }
 
@@ -235,6 +224,9 @@ fn is_outside(view: &View<'_>) -> bool {
     }
 }
 
+/// The directory of the kubelet in which each pod has one.
+const PODS: &[u8] = b"/pods/";
+
 /// The pod that a path below the kubelet's directory of pods is of.
 fn pod_uid<'a>(view: &'a View<'_>) -> &'a str {
     let Some(v1::event::Detail::FileOpen(open)) = view.detail() else {
@@ -246,16 +238,13 @@ fn pod_uid<'a>(view: &'a View<'_>) -> &'a str {
                 .bytes()
                 .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
     };
-    let mut components = open.path.split('/');
-    while let Some(component) = components.next() {
-        if component == "pods"
-            && let Some(uid) = components.next()
-            && is_uid(uid)
-        {
-            return uid;
-        }
-    }
-    ""
+    memmem::find_iter(open.path.as_bytes(), PODS)
+        .map(|at| {
+            let below = &open.path[at + PODS.len()..];
+            below.split_once('/').map_or(below, |(first, _)| first)
+        })
+        .find(|first| is_uid(first))
+        .unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is a measure")]

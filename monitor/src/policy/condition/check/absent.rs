@@ -13,6 +13,7 @@ use crate::{
         View,
         schema::{self, Named},
         subject::Memory,
+        truth::Questions,
     },
     process::execution::Process,
     proto::v1::{self, EventKind},
@@ -53,7 +54,7 @@ impl Checker<'_> {
                     view: &view,
                     local: None,
                 };
-                Kind::ConstBool(test(&scope)).into()
+                Kind::ConstBool(Questions::from(test).hold(&scope)).into()
             }
             (_, kind) => Node { kind, ..node },
         };

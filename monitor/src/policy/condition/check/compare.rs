@@ -4,8 +4,8 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use cel::common::ast::{IdedExpr, operators};
 
-use super::{Checker, Demands, Field, Kind, Node, Test, Text};
-use crate::policy::condition::{ends::Ends, fields::meant, schema};
+use super::{Checker, Demands, Field, Kind, Node, Text};
+use crate::policy::condition::{fields::meant, literals::Literals, schema, truth::Questions};
 
 impl Checker<'_> {
     pub(super) fn equal(
@@ -18,14 +18,13 @@ impl Checker<'_> {
         let (first, second) = (self.check(left), self.check(right));
         let (first, second) = (first?, second?);
         let mut demands = Demands::new();
-        let mut ends = None;
+        let mut literals = None;
         for (one, other, place) in [(&first, &second, right), (&second, &first, left)] {
             if let (Some(field), Kind::ConstText(text)) = (&one.field, &other.kind) {
                 self.possible(place, field, text)?;
                 if wanted {
                     demands.insert(field.name.clone(), BTreeSet::from([text.clone()]));
-                    let begins = Ends::beginning(std::iter::once(text.as_bytes()));
-                    ends = self.ends(Some(field.name.clone()), begins);
+                    literals = self.literals(Some(&field.name), Literals::new([text.as_str()]));
                 }
             }
         }
@@ -42,37 +41,36 @@ impl Checker<'_> {
             }
             (Kind::Bool(test), Kind::ConstBool(value))
             | (Kind::ConstBool(value), Kind::Bool(test)) => {
-                Kind::Bool(Box::new(move |scope| (test(scope) == value) == wanted))
+                Kind::Bool(if value == wanted { test } else { !test })
             }
-            (Kind::Bool(one), Kind::Bool(other)) => Kind::Bool(Box::new(move |scope| {
-                (one(scope) == other(scope)) == wanted
-            })),
+            (Kind::Bool(one), Kind::Bool(other)) => {
+                let (one, other) = (Questions::from(one), Questions::from(other));
+                Kind::asked(move |scope| (one.hold(scope) == other.hold(scope)) == wanted)
+            }
             (Kind::Int(number), Kind::ConstInt(value))
             | (Kind::ConstInt(value), Kind::Int(number)) => {
-                Kind::Bool(Box::new(move |scope| (number(scope) == value) == wanted))
+                Kind::asked(move |scope| (number(scope) == value) == wanted)
             }
-            (Kind::Int(one), Kind::Int(other)) => Kind::Bool(Box::new(move |scope| {
-                (one(scope) == other(scope)) == wanted
-            })),
+            (Kind::Int(one), Kind::Int(other)) => {
+                Kind::asked(move |scope| (one(scope) == other(scope)) == wanted)
+            }
             // Comparing memory that is empty costs much where the processor has to look at an address that is none.
             (Kind::Text(text), Kind::ConstText(value))
             | (Kind::ConstText(value), Kind::Text(text))
                 if value.is_empty() =>
             {
-                Kind::Bool(Box::new(move |scope| text(scope).is_empty() == wanted))
+                Kind::asked(move |scope| text(scope).is_empty() == wanted)
             }
             (Kind::Text(text), Kind::ConstText(value))
             | (Kind::ConstText(value), Kind::Text(text)) => {
-                Kind::Bool(Box::new(move |scope| (text(scope) == value) == wanted))
+                Kind::asked(move |scope| (text(scope) == value) == wanted)
             }
-            (Kind::Text(one), Kind::Text(other)) => Kind::Bool(Box::new(move |scope| {
-                (one(scope) == other(scope)) == wanted
-            })),
+            (Kind::Text(one), Kind::Text(other)) => {
+                Kind::asked(move |scope| (one(scope) == other(scope)) == wanted)
+            }
             (one, other) => {
                 if let (Some(one), Some(other)) = (one.into_real(), other.into_real()) {
-                    Kind::Bool(Box::new(move |scope| {
-                        (one(scope) == other(scope)) == wanted
-                    }))
+                    Kind::asked(move |scope| (one(scope) == other(scope)) == wanted)
                 } else {
                     return self.wrong(
                         expression,
@@ -88,7 +86,7 @@ impl Checker<'_> {
         };
         Some(Node {
             demands,
-            ends,
+            literals,
             ..kind.into()
         })
     }
@@ -137,18 +135,18 @@ impl Checker<'_> {
         let accepted = accepted(operator);
         let kind = match (first, second) {
             (Kind::Int(number), Kind::ConstInt(value)) => {
-                Kind::Bool(Box::new(move |scope| accepted(number(scope).cmp(&value))))
+                Kind::asked(move |scope| accepted(number(scope).cmp(&value)))
             }
             (Kind::ConstInt(value), Kind::Int(number)) => {
-                Kind::Bool(Box::new(move |scope| accepted(value.cmp(&number(scope)))))
+                Kind::asked(move |scope| accepted(value.cmp(&number(scope))))
             }
-            (Kind::Int(one), Kind::Int(other)) => Kind::Bool(Box::new(move |scope| {
-                accepted(one(scope).cmp(&other(scope)))
-            })),
+            (Kind::Int(one), Kind::Int(other)) => {
+                Kind::asked(move |scope| accepted(one(scope).cmp(&other(scope))))
+            }
             (one, other) => match (one.into_real(), other.into_real()) {
-                (Some(one), Some(other)) => Kind::Bool(Box::new(move |scope| {
+                (Some(one), Some(other)) => Kind::asked(move |scope| {
                     one(scope).partial_cmp(&other(scope)).is_some_and(accepted)
-                })),
+                }),
                 _ => {
                     return self.wrong(
                         expression,
@@ -204,10 +202,9 @@ impl Checker<'_> {
         let (first, second) = (self.check(element), self.check(list));
         let (first, second) = (first?, second?);
         let mut demands = Demands::new();
-        let mut ends = None;
+        let mut literals = None;
         if let (Some(field), Kind::ConstTexts(words)) = (&first.field, &second.kind) {
-            let begins = Ends::beginning(words.iter().map(str::as_bytes));
-            ends = self.ends(Some(field.name.clone()), begins);
+            literals = self.literals(Some(&field.name), Literals::new(words.iter()));
             for word in words.iter() {
                 self.possible(list, field, word)?;
             }
@@ -223,27 +220,27 @@ impl Checker<'_> {
             _ => None,
         };
         let names = (first.kind.name(), second.kind.name());
-        let test: Test = match (first.kind, second.kind) {
+        let kind = match (first.kind, second.kind) {
             (Kind::ConstText(text), Kind::ConstTexts(words)) => {
-                return Some(Kind::ConstBool(words.contains(&text)).into());
+                Kind::ConstBool(words.contains(&text))
             }
             (Kind::Text(text), Kind::ConstTexts(words)) => {
-                Box::new(move |scope| words.contains(text(scope)))
+                Kind::asked(move |scope| words.contains(text(scope)))
             }
             (Kind::ConstText(text), Kind::Texts(list)) => {
-                Box::new(move |scope| list(scope).contains(&text))
+                Kind::asked(move |scope| list(scope).contains(&text))
             }
             (Kind::Text(text), Kind::Texts(list)) => {
-                Box::new(move |scope| list(scope).contains(text(scope)))
+                Kind::asked(move |scope| list(scope).contains(text(scope)))
             }
-            (Kind::ConstText(text), Kind::Labels(map)) => Box::new(move |scope| {
+            (Kind::ConstText(text), Kind::Labels(map)) => Kind::asked(move |scope| {
                 map(scope).is_some_and(|labels| labels.contains_key(text.as_str()))
             }),
             (Kind::Int(number), Kind::ConstInts(numbers)) => {
-                Box::new(move |scope| numbers.contains(&number(scope)))
+                Kind::asked(move |scope| numbers.contains(&number(scope)))
             }
             (Kind::ConstInt(number), Kind::ConstInts(numbers)) => {
-                return Some(Kind::ConstBool(numbers.contains(&number)).into());
+                Kind::ConstBool(numbers.contains(&number))
             }
             _ => {
                 return self.wrong(expression, format!("{} can't be in {}", names.0, names.1));
@@ -252,8 +249,8 @@ impl Checker<'_> {
         Some(Node {
             demands,
             reasons,
-            ends,
-            ..Kind::Bool(test).into()
+            literals,
+            ..kind.into()
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cel::common::ast::{CallExpr, IdedExpr, operators};
 
-use super::{Checker, Kind, Node, Test, text::function_like};
+use super::{Checker, Kind, Node, text::function_like};
 use crate::policy::condition::fields::meant;
 
 impl Checker<'_> {
@@ -18,7 +18,7 @@ impl Checker<'_> {
             (operators::LOGICAL_NOT, [operand]) => {
                 let node = match self.truth(operand)? {
                     Kind::ConstBool(value) => Kind::ConstBool(!value),
-                    Kind::Bool(test) => Kind::Bool(Box::new(move |scope| !test(scope))),
+                    Kind::Bool(test) => Kind::Bool(!test),
                     other => other,
                 };
                 Some(node.into())
@@ -115,15 +115,13 @@ impl Checker<'_> {
         let kind = match (first.kind, second.kind) {
             (Kind::ConstBool(false), _) | (_, Kind::ConstBool(false)) => Kind::ConstBool(false),
             (Kind::ConstBool(true), other) | (other, Kind::ConstBool(true)) => other,
-            (Kind::Bool(first), Kind::Bool(second)) => {
-                Kind::Bool(Box::new(move |scope| first(scope) && second(scope)))
-            }
+            (Kind::Bool(first), Kind::Bool(second)) => Kind::Bool(first.and(second)),
             (other, _) => other,
         };
         Some(Node {
             demands,
             reasons,
-            ends: first.ends.or(second.ends),
+            literals: first.literals.or(second.literals),
             ..kind.into()
         })
     }
@@ -149,25 +147,23 @@ impl Checker<'_> {
             (Some(one), Some(other)) => Some(&one | &other),
             _ => None,
         };
-        let ends = match (first.ends, second.ends) {
+        let literals = match (first.literals, second.literals) {
             (Some((variable, one)), Some((other_variable, other)))
                 if variable == other_variable =>
             {
-                Some((variable, one.or(&other)))
+                one.or(other).map(|either| (variable, either))
             }
             _ => None,
         };
         let kind = match (first.kind, second.kind) {
             (Kind::ConstBool(true), _) | (_, Kind::ConstBool(true)) => Kind::ConstBool(true),
-            (Kind::Bool(first), Kind::Bool(second)) => {
-                Kind::Bool(Box::new(move |scope| first(scope) || second(scope)))
-            }
+            (Kind::Bool(first), Kind::Bool(second)) => Kind::Bool(first.or(second)),
             (other, _) => other,
         };
         Some(Node {
             demands,
             reasons,
-            ends,
+            literals,
             ..kind.into()
         })
     }
@@ -188,10 +184,8 @@ impl Checker<'_> {
             _ => return None,
         };
         let names = (yes.name(), no.name());
-        if let (Some(yes), Some(no)) = (yes.copy_test(), no.copy_test()) {
-            let either: Test =
-                Box::new(move |scope| if test(scope) { yes(scope) } else { no(scope) });
-            return Some(Kind::Bool(either).into());
+        if let (Some(yes), Some(no)) = (yes.into_test(), no.into_test()) {
+            return Some(Kind::Bool(test.choose(yes, no)).into());
         }
         self.wrong(
             expression,

@@ -6,13 +6,13 @@ use aho_corasick::AhoCorasick;
 use cel::common::ast::{CallExpr, IdedExpr};
 use memchr::memmem::Finder;
 
-use super::{Checker, Kind, Node, Scope, Test, Text, Words};
+use super::{Checker, Kind, Node, Text, Words};
 use crate::{
     container::model::Labels,
     policy::condition::{
-        ends::Ends,
         fields::meant,
         functions::{Domains, Expressions, Networks, Paths},
+        literals::Literals,
         node::Number,
         schema,
     },
@@ -86,9 +86,9 @@ impl Checker<'_> {
             ("baseName", _) => self.wrong(expression, "`baseName` takes nothing"),
             (_, [argument]) => {
                 let field = variable.as_deref();
-                let (kind, ends) = self.text_method(expression, name, field, text, argument)?;
+                let (kind, literals) = self.text_method(expression, name, field, text, argument)?;
                 Some(Node {
-                    ends: self.ends(variable, ends),
+                    literals: self.literals(field, literals),
                     ..kind.into()
                 })
             }
@@ -103,7 +103,7 @@ impl Checker<'_> {
         field: Option<&str>,
         text: Text,
         argument: &IdedExpr,
-    ) -> Option<(Kind, Option<Ends>)> {
+    ) -> Option<(Kind, Option<Literals>)> {
         let given = match self.check(argument)?.kind {
             Kind::ConstText(text) => Arc::new(Words::new(vec![text])),
             Kind::ConstTexts(words) => words,
@@ -114,8 +114,8 @@ impl Checker<'_> {
                     "endsWith" => |text, part| text.ends_with(part),
                     _ => |text, part| text.contains(part),
                 };
-                let test: Test = Box::new(move |scope| compare(text(scope), other(scope)));
-                return Some((Kind::Bool(test), None));
+                let asked = Kind::asked(move |scope| compare(text(scope), other(scope)));
+                return Some((asked, None));
             }
             other => {
                 let message = format!(
@@ -126,46 +126,48 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let mut ends = None;
-        let prepared: Result<Test, String> = match name {
+        let mut literals = None;
+        let prepared: Result<Kind, String> = match name {
             "startsWith" => {
-                ends = Ends::beginning(given.iter().map(str::as_bytes));
-                Ok(Box::new(move |scope| {
+                literals = Literals::new(given.iter());
+                Ok(Kind::asked(move |scope| {
                     let text = text(scope);
-                    may_be(text, ends.as_ref()) && given.iter().any(|part| text.starts_with(part))
+                    given.iter().any(|part| text.starts_with(part))
                 }))
             }
             "endsWith" => {
-                ends = Ends::ending(given.iter());
-                Ok(Box::new(move |scope| {
+                literals = Literals::new(given.iter());
+                Ok(Kind::asked(move |scope| {
                     let text = text(scope);
-                    may_be(text, ends.as_ref()) && given.iter().any(|part| text.ends_with(part))
+                    given.iter().any(|part| text.ends_with(part))
                 }))
             }
-            "contains" => contains(text, &given),
+            "contains" => {
+                literals = Literals::new(given.iter());
+                contains(text, &given)
+            }
             "matches" => Expressions::new(given.iter()).map(|expressions| {
-                ends = expressions.ends();
-                Box::new(move |scope: &Scope<'_>| expressions.match_one(text(scope))) as Test
+                literals = expressions.literals();
+                Kind::asked(move |scope| expressions.match_one(text(scope)))
             }),
             "matchesPath" => Paths::new(given.iter())
-                .map(|paths| Box::new(move |scope: &Scope<'_>| paths.matches(text(scope))) as Test),
-            "withinDomain" => Domains::new(given.iter()).map(|domains| {
-                Box::new(move |scope: &Scope<'_>| domains.contains(text(scope))) as Test
-            }),
+                .map(|paths| Kind::asked(move |scope| paths.matches(text(scope)))),
+            "withinDomain" => Domains::new(given.iter())
+                .map(|domains| Kind::asked(move |scope| domains.contains(text(scope)))),
             // Several rules ask for this one.
             "inNetwork" if field == Some("connection.remote.address") => {
                 Networks::new(given.iter()).map(|networks| {
-                    Box::new(move |scope: &Scope<'_>| {
+                    Kind::asked(move |scope| {
                         let address = scope.view.remote_address();
                         address.is_some_and(|address| networks.contain(address))
-                    }) as Test
+                    })
                 })
             }
             "inNetwork" => Networks::new(given.iter()).map(|networks| {
-                Box::new(move |scope: &Scope<'_>| {
+                Kind::asked(move |scope| {
                     let address = text(scope).parse();
                     address.is_ok_and(|address| networks.contain(address))
-                }) as Test
+                })
             }),
             _ => {
                 self.wrong(expression, format!("`{name}` takes no argument"));
@@ -173,7 +175,7 @@ impl Checker<'_> {
             }
         };
         match prepared {
-            Ok(test) => Some((Kind::Bool(test), ends)),
+            Ok(kind) => Some((kind, literals)),
             Err(message) => {
                 self.wrong(argument, message);
                 None
@@ -182,27 +184,22 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a text has to be looked at further, by how it begins and ends.
-fn may_be(text: &str, wanted: Option<&Ends>) -> bool {
-    wanted.is_none_or(|wanted| wanted.are_of(text))
-}
-
 /// One part is found faster by itself, and fastest if it is one byte.
-fn contains(text: Text, given: &Words) -> Result<Test, String> {
+fn contains(text: Text, given: &Words) -> Result<Kind, String> {
     let parts: Vec<&str> = given.iter().collect();
     if let [part] = parts[..] {
         if let [byte] = *part.as_bytes() {
-            return Ok(Box::new(move |scope| {
+            return Ok(Kind::asked(move |scope| {
                 memchr::memchr(byte, text(scope).as_bytes()).is_some()
             }));
         }
         let part = Finder::new(part).into_owned();
-        return Ok(Box::new(move |scope| {
+        return Ok(Kind::asked(move |scope| {
             part.find(text(scope).as_bytes()).is_some()
         }));
     }
     let parts = AhoCorasick::new(parts).map_err(|error| error.to_string())?;
-    Ok(Box::new(move |scope| parts.is_match(text(scope))))
+    Ok(Kind::asked(move |scope| parts.is_match(text(scope))))
 }
 
 fn length(count: usize) -> i64 {

@@ -118,9 +118,9 @@ fn a_condition_is_only_about_kinds_that_it_can_hold_for() {
     assert!(never.is_err_and(|mistakes| mistakes[0].message.contains("never hold")));
 }
 
-/// What is known of how arguments begin and end only tells what need not be looked at: `all` does not use it.
+/// What is known of what arguments have in them only tells what need not be looked at: `all` does not use it.
 #[test]
-fn arguments_are_found_whatever_they_begin_and_end_with() {
+fn arguments_are_found_whatever_is_in_them() {
     let bodies = [
         r#"a == "--a""#,
         r#"a == """#,
@@ -139,6 +139,8 @@ fn arguments_are_found_whatever_they_begin_and_end_with() {
         r#"a.matches(["^(?i)A", "^/d"])"#,
         r#"a.matches(["^a", "d$"])"#,
         r#"a.matches("^$")"#,
+        r#"a.matches("(^|=)[bc]a?$")"#,
+        r#"a.matches("b+c|/d")"#,
         r#"a.startsWith("a") || a.endsWith("b")"#,
         r#"a.startsWith("a") || a.contains("=")"#,
         r#"a.startsWith("-") && a.endsWith("b")"#,
