@@ -36,6 +36,8 @@ pub(crate) struct Image {
     pub(crate) digest: String,
     /// What it is made of, as CycloneDX.
     pub(crate) sbom: PathBuf,
+    /// The agent that is in it.
+    pub(crate) program: PathBuf,
 }
 
 /// Makes the image and says where it is.
@@ -83,7 +85,7 @@ pub(crate) fn make() -> Result<Image> {
     let sbom = files.join(SBOM);
     create_parent(&sbom)?;
     sbom::write(&sbom, &program, env!("CARGO_PKG_VERSION"))?;
-    assemble(&directory, &files, sbom)
+    assemble(&directory, &files)
 }
 
 /// Builds the agent with everything that it needs in it. What the machine's own paths are does not show: no panic and no debug
@@ -128,7 +130,7 @@ fn cargo_home() -> Result<PathBuf> {
 }
 
 /// Puts the files into an image.
-fn assemble(directory: &Path, files: &Path, sbom: PathBuf) -> Result<Image> {
+fn assemble(directory: &Path, files: &Path) -> Result<Image> {
     let name = format!("localhost/watchkeeper:{}", env!("CARGO_PKG_VERSION"));
     let buildah = |arguments: &[&str]| {
         let mut buildah = Command::new("buildah");
@@ -141,10 +143,17 @@ fn assemble(directory: &Path, files: &Path, sbom: PathBuf) -> Result<Image> {
         command::output(&mut buildah(arguments), doing).map(|text| text.trim().to_owned())
     };
     let container = said(&["from", "scratch"], "begin an image")?;
-    let files = files.to_string_lossy();
     let made = (|| {
         said(
-            &["copy", "--quiet", "--chown", "0:0", &container, &files, "/"],
+            &[
+                "copy",
+                "--quiet",
+                "--chown",
+                "0:0",
+                &container,
+                &files.to_string_lossy(),
+                "/",
+            ],
             "put the files into the image",
         )?;
         let mut config = buildah(&["config"]);
@@ -207,7 +216,8 @@ fn assemble(directory: &Path, files: &Path, sbom: PathBuf) -> Result<Image> {
         archive,
         name,
         digest: digest.trim().to_owned(),
-        sbom,
+        sbom: files.join(SBOM),
+        program: files.join(PROGRAM),
     })
 }
 

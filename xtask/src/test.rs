@@ -70,16 +70,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     report.step("monitoring", monitoring::check);
     report.step("fuzzing", || fuzz::run(&[], FUZZING_SECONDS));
 
-    let mut built = None;
-    report.step("release build", || {
-        built = Some(vm::Programs {
-            agent: programs::agent(&toolchain)?,
-            actor: programs::actor(&toolchain)?,
-            suite: programs::suite(&toolchain)?,
-        });
-        Ok(Outcome::Passed)
-    });
-    let not_built = || Ok(Outcome::Skipped("the release build failed".to_owned()));
     let mut image = None;
     report.step("image", || {
         if !command::is_root() {
@@ -88,10 +78,24 @@ pub(crate) fn run() -> Result<ExitCode> {
         image = Some(image::make_twice()?);
         Ok(Outcome::Passed)
     });
+    let mut built = None;
+    report.step("release build", || {
+        built = Some(vm::Programs {
+            // What is tested is what is deployed, and nothing is built for both.
+            agent: match &image {
+                Some(image) => image.program.clone(),
+                None => programs::agent(&toolchain)?,
+            },
+            actor: programs::actor(&toolchain)?,
+            suite: programs::suite(&toolchain)?,
+        });
+        Ok(Outcome::Passed)
+    });
+    let not_built = || Ok(Outcome::Skipped("the release build failed".to_owned()));
     report.step("end-to-end tests", || {
-        if built.is_none() {
+        let Some(programs) = &built else {
             return not_built();
-        }
+        };
         if !command::is_root() {
             return Ok(Outcome::Skipped("needs root".to_owned()));
         }
@@ -103,6 +107,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         let mut suite = toolchain.cargo();
         suite.args(["test", "--package", "watchkeeper", "--test", "e2e"]);
         suite.args(["--", "--test-threads=1"]);
+        suite.env("WATCHKEEPER_BIN", &programs.agent);
         suite.env(debian::STORE, debian::store(PURPOSE)?);
         suite.env(monitoring::PROMETHEUS, monitoring::prometheus()?);
         suite.env(kubernetes::PROGRAMS, kubernetes::programs(PURPOSE)?);
