@@ -13,7 +13,7 @@ use cel::common::ast::{
 };
 
 use super::{
-    Mistake,
+    Form, Mistake,
     environment::{Definition, Environment, Words},
     fields::{field, meant, unknown},
     literals::Literals,
@@ -31,19 +31,21 @@ const MAX_DEPTH: usize = 16;
 /// Bytes of stack for checking one; they are only taken as far as they are used.
 const STACK: usize = 256 << 20;
 
-/// Checks a condition, on a thread with room for what the parser takes for nested parts. Where it is only asked of events of a
-/// `kind`, parts that read nothing such an event can have are worked out now.
+/// Checks a condition, on a thread with room for what nested parts take. Where it is only asked of events of a `kind`, parts that
+/// read nothing such an event can have are worked out now.
 pub(super) fn compile(
     source: &str,
     environment: &Environment,
     kind: Option<EventKind>,
-) -> Result<Node, Vec<Mistake>> {
+) -> Result<Form, Vec<Mistake>> {
     let failed = |why: &str| vec![Mistake::new(0, format!("it can't be checked: {why}"))];
     thread::scope(|scope| {
         thread::Builder::new()
             .name("policy".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, || compile_here(source, environment, kind))
+            .spawn_scoped(scope, || {
+                Form::of(compile_here(source, environment, kind)?, kind)
+            })
             .map_err(|error| failed(&error.to_string()))?
             .join()
             .unwrap_or_else(|_| Err(failed("the parser failed on it")))

@@ -33,7 +33,7 @@ impl Literals {
         Self::new(self.0.into_iter().chain(other.0))
     }
 
-    /// Looks for them; `None` where the processor has no instructions to do that for all of them at once.
+    /// Looks for them; `None` where there is none, or the processor has no instructions to do that for all of them at once.
     pub(super) fn searcher(&self) -> Option<Searcher> {
         Searcher::new(&self.0)
     }
@@ -96,6 +96,10 @@ mod tests {
         for (text, expected) in [
             ("ld\0-o\0a", true),
             ("ld\0--output\0-oa\0and some more", true),
+            (
+                "ld\0a b c d e f g h i j k l m n\0-o\0a b c d e f g h i j k l m",
+                true,
+            ),
             ("x", true),
             ("ld\0-O\0a b c d e f g h i j k l m n", false),
             ("", false),

@@ -1,6 +1,6 @@
 //! Conditions: expressions of CEL (<https://cel.dev>) over the fields of an event, checked when they are loaded.
 //!
-//! The `cel` crate parses; what it parsed is checked against the types of the fields here, and made into closures that
+//! The `cel` crate parses; what it parsed is checked against the types of the fields here, and made into questions that
 //! read an event where it lies. Nothing is allocated to evaluate one, and nothing can fail: a field that an event does
 //! not have is as if it had its type's default value, which is what protobuf says of fields that are not set.
 //!
@@ -84,7 +84,7 @@ impl Condition {
     /// # Errors
     /// With everything that is wrong with it.
     pub fn compile(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
-        Form::of(compile(source, environment, None)?, None).map(Self::from)
+        compile(source, environment, None).map(Self::from)
     }
 
     /// Checks a condition that is asked of the kinds of events of the environment, each of which has only some of the fields: for
@@ -94,8 +94,7 @@ impl Condition {
     /// With everything that is wrong with it.
     pub fn by_kind(source: &str, environment: &Environment) -> Result<Self, Vec<Mistake>> {
         if let [kind] = environment.events.as_slice() {
-            let kind = schema::kind(kind);
-            return Form::of(compile(source, environment, kind)?, kind).map(Self::from);
+            return compile(source, environment, schema::kind(kind)).map(Self::from);
         }
         Self::compile(source, environment)?;
         let kinds = environment
@@ -103,7 +102,7 @@ impl Condition {
             .iter()
             .filter_map(|name| schema::kind(name));
         // What is right for all kinds together is wrong for one only where it can't hold for it.
-        let form = |kind| Form::of(compile(source, environment, Some(kind)).ok()?, Some(kind)).ok();
+        let form = |kind| compile(source, environment, Some(kind)).ok();
         let forms: Vec<_> = kinds.filter_map(form).map(Arc::new).collect();
         if forms.is_empty() {
             return Err(never());

@@ -160,7 +160,10 @@ fn arguments_are_found_whatever_is_in_them() {
         let plain = compile(format!("!process.argv.all(a, !({body}))"));
         (body, found, plain)
     });
-    let outcome = TestRunner::default().run(&vec("[-a-dAé=/ ]{0,4}", 0..4), |arguments| {
+    // Long texts are searched in other ways than short ones.
+    let arguments = (vec("[-a-dAé=/ ]{0,4}", 0..4), 0_usize..4, "x{0,80}");
+    let outcome = TestRunner::default().run(&arguments, |(mut arguments, at, filler)| {
+        arguments.insert(at.min(arguments.len()), filler);
         let mut process = actor();
         Arc::make_mut(&mut process.program).argv = Arguments::new(arguments.join("\0").as_bytes());
         let event = Event {
