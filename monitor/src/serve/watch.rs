@@ -41,8 +41,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// From one look at what is new to the next, at least: each takes a thread that is woken, which costs more than what came. Where
 /// nothing came for so long, what comes is told at once.
 const PACE: Duration = Duration::from_millis(2);
-/// The same where the client wanted nothing of what came.
-const UNWANTED_PACE: Duration = Duration::from_millis(10);
 /// How long what must be on disk first is held back for it.
 const DURABLE: Duration = Duration::from_secs(1);
 /// How long a reader waits for what is on its way to the disk.
@@ -308,13 +306,8 @@ impl<M: Messages> Stream<M> {
                     () = tokio::time::sleep_until(self.last_told + HEARTBEAT) => {}
                     () = self.sender.closed() => return Err(Done),
                 }
-                let pace = if self.last_told > looked {
-                    PACE
-                } else {
-                    UNWANTED_PACE
-                };
-                if looked.elapsed() < pace {
-                    tokio::time::sleep_until(looked + pace).await;
+                if looked.elapsed() < PACE {
+                    tokio::time::sleep_until(looked + PACE).await;
                 }
                 looked = Instant::now();
             }
